@@ -1,0 +1,1 @@
+"""Acceptance banks: read, generate, sample onto a trace."""

@@ -1,0 +1,302 @@
+"""The nouns everybody passes: Trace, Bank, Profile, Engine, Policy, Workload, Outcome.
+
+Arrays of one value per request; no files, no clocks, no compiled code. What the simulator may show a policy is
+the record dtype `JOB`: it has no field for a true output length or for future acceptance, so a policy that peeks
+does not compile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int32]
+Longs = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+Strings = NDArray[np.object_]
+
+OnPreempt = Literal["keep", "swap", "recompute"]
+ON_PREEMPT: tuple[OnPreempt, ...] = ("keep", "swap", "recompute")
+
+COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "overhead", "swap_out", "swap_in")
+STATUS = ("finished", "rejected", "unfinished")
+FINISHED, REJECTED, UNFINISHED = 0, 1, 2
+
+SCRATCH = 36
+"""Numbers a policy may keep per job."""
+PARAMETERS = 16
+"""Parameters a policy may have."""
+TABLE = 8 * 4096
+"""Numbers a policy may learn from its calibration sample."""
+
+JOB = np.dtype(
+    [
+        ("arrival_s", "f8"),
+        ("predicted_tokens", "f8"),  # predicted output tokens
+        ("predicted_rounds", "f8"),  # NaN unless the policy is an oracle
+        ("prefill_s", "f8"),  # profiled time to prefill this prompt alone
+        ("attained_s", "f8"),  # time of the steps it took part in
+        ("last_run_s", "f8"),  # end of the last step it took part in; its arrival before that
+        ("review_s", "f8"),  # writable: ask for a new rank at this time though it has not run
+        ("client_tokens", "f8"),  # its client's virtual token counter (only policies that name client weights)
+        ("last_run_step", "i8"),  # number of the last step it took part in; that of its arrival - 1 before
+        ("review_step", "i8"),  # writable: as review_s, but a step number
+        ("prompt_tokens", "i4"),
+        ("predicted_class", "i4"),  # length class 0 (short) .. 4 (long) of predicted_tokens
+        ("prefilled_tokens", "i4"),
+        ("emitted_tokens", "i4"),
+        ("rounds", "i4"),
+        ("accepted_tokens", "i4"),
+        ("scratch", "f8", (SCRATCH,)),  # writable: zeros at arrival
+    ],
+    align=True,
+)
+"""What a policy sees of one job."""
+WRITABLE = ("review_s", "review_step", "scratch")
+"""The fields of `JOB` a policy may write."""
+
+SYSTEM = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("step", "i8"),  # number of the step about to be selected, from 0
+        ("max_batch", "i8"),
+        ("draft_tokens", "i8"),
+        ("mean_tokens_per_round", "f8"),  # calibration sample: pooled
+        ("mean_round_s", "f8"),  # calibration sample: seconds per round in a full batch
+        ("mean_service_s", "f8"),  # calibration sample: mean service time in a full batch
+        ("service_p20_s", "f8"),  # calibration sample: 20th percentile of service time
+        ("params", "f8", (PARAMETERS,)),
+        ("table", "f8", (TABLE,)),
+    ],
+    align=True,
+)
+"""What a policy sees of everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Arrivals, in arrival order.
+
+    Attributes:
+        arrival_s: float64 [N], seconds, not decreasing.
+        prompt_tokens: int32 [N], >= 1.
+        output_tokens: int32 [N], >= 1.
+        category, client_id, prompt_id: strings [N], where the trace has them.
+        predicted_tokens: float64 [N], where the trace brings its own predictions.
+        notes: what the reader had to do (rows sorted, dropped, ...), for people.
+        provenance: where it comes from, as JSON-able values.
+    """
+
+    name: str
+    arrival_s: Floats
+    prompt_tokens: Ints
+    output_tokens: Ints
+    category: Strings | None = None
+    client_id: Strings | None = None
+    prompt_id: Strings | None = None
+    predicted_tokens: Floats | None = None
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @property
+    def span_s(self) -> float:
+        """Seconds between the first and the last arrival."""
+        return float(self.arrival_s[-1] - self.arrival_s[0]) if len(self) else 0.0
+
+    @property
+    def rate_rps(self) -> float | None:
+        """Requests per second; None where all arrive at once."""
+        return len(self) / self.span_s if self.span_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Acceptance recordings of real prompts, DESIGN section 3.
+
+    Attributes:
+        prompt_id, category: strings [R].
+        prompt_tokens, output_tokens: int32 [R].
+        offsets: int64 [R + 1]; recording r is accept_runs[offsets[r]:offsets[r + 1]], one value per output token.
+        accept_runs: uint8, all recordings end to end; draft tokens the target would accept from each position.
+        draft_tokens_max: recordings are cut at this many drafts: replaying a larger k would understate acceptance.
+    """
+
+    prompt_id: Strings
+    category: Strings
+    prompt_tokens: Ints
+    output_tokens: Ints
+    offsets: Longs
+    accept_runs: Bytes
+    draft_tokens_max: int
+
+    def __len__(self) -> int:
+        return len(self.output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Measured step times, one row per grid point: component str [C], sizes int32 [C], time_s float64 [C]."""
+
+    component: Strings
+    batch_size: Ints
+    query_tokens: Ints
+    context_tokens: Ints
+    time_s: Floats
+
+    def has(self, component: str) -> bool:
+        """Whether the component was measured at all."""
+        return bool(np.any(self.component == component))
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a device and a pair of models cost, and how often drafts are accepted."""
+
+    name: str
+    costs: Costs
+    bank: Bank | None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """One line that says what the numbers are worth; goes under every table."""
+        return str(self.provenance.get("label", "provenance unknown"))
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The serving engine, DESIGN section 4. Zero means unlimited for prefill_budget and kv_tokens."""
+
+    max_batch: int = 64
+    draft_tokens: int = 3
+    prefill_budget: int = 0
+    kv_tokens: int = 0
+    on_preempt: OnPreempt = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What calibrated policies learn from: requests that are never part of the replayed trace.
+
+    Attributes:
+        rounds: int32 [M], rounds each calibration request takes.
+        service_s: float64 [M], its service time in a full batch.
+        predicted_class: int32 [M], the class the predictor gave it.
+        mean_tokens_per_round: pooled over rounds.
+        mean_round_s: seconds per round in a full batch.
+        source: where the requests come from, for people.
+    """
+
+    rounds: Ints
+    service_s: Floats
+    predicted_class: Ints
+    mean_tokens_per_round: float
+    mean_round_s: float
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A request scheduler: a rank function and what the simulator must know to honour it.
+
+    Attributes:
+        name: as typed on the command line, without the oracle's asterisk.
+        rank: `rank(job)` or `rank(job, system)`, further arguments are parameters with numeric defaults. Lowest
+            rank runs first. Asked for at arrival, after every step the job took part in, and when a review falls due.
+        preemptive: whether a waiting job of lower rank displaces a running one.
+        parameters: name -> value, in the order of the rank function's arguments.
+        source: paper or system the rule is from.
+        summary: one line for people.
+        knows: what it is allowed to know, for people.
+        oracle: gets perfect predictions, including rounds; wears an asterisk.
+        rerank: "run" as told at `rank`; "step": all waiting jobs anew whenever a place is free.
+        calibrate: fills `system.table` from a calibration sample and the parameters.
+        client_weights: names of the two parameters that charge a client's counter per prompt and output token.
+    """
+
+    name: str
+    rank: Callable[..., float]
+    preemptive: bool
+    parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    source: str = ""
+    summary: str = ""
+    knows: tuple[str, ...] = ()
+    oracle: bool = False
+    rerank: Literal["run", "step"] = "run"
+    calibrate: Callable[[Calibration, Mapping[str, float]], Floats] | None = None
+    client_weights: tuple[str, str] | None = None
+
+    @property
+    def label(self) -> str:
+        """Name, changed parameters, and the asterisk of an oracle."""
+        return f"{self.name}*" if self.oracle else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A trace made ready to run: who arrives when, what each accepts, what was predicted. Same for every policy.
+
+    Attributes:
+        arrival_s, prompt_tokens, output_tokens: as in `Trace`, arrivals already scaled to the load.
+        predicted_tokens: float64 [N]; predicted_class: int32 [N].
+        client: int32 [N], number of the request's client; clients: how many there are.
+        recording_start: int64 [N], where in `accept_runs` its recording begins; recording_tokens: int32 [N], its length.
+        recording_shift: int32 [N]; block t >= 1 past the recording's end starts t * shift tokens into it, circularly.
+        accept_runs: uint8, the bank.
+    """
+
+    arrival_s: Floats
+    prompt_tokens: Ints
+    output_tokens: Ints
+    predicted_tokens: Floats
+    predicted_class: Ints
+    client: Ints
+    clients: int
+    recording_start: Longs
+    recording_tokens: Ints
+    recording_shift: Ints
+    accept_runs: Bytes
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of every request under one policy. Times are NaN where the event never happened.
+
+    Attributes:
+        status: uint8 [N], index into `STATUS`.
+        itl_max_s: float64 [N], the longest gap between two emitting steps; NaN with fewer than two.
+        alone_s: float64 [N], JCT on an idle engine: the unit of slowdown.
+        steps, makespan_s: of the whole run.
+        lookups, lookups_beyond: cost look-ups, and those beyond the measured grid.
+        stopped: why the run ended early, or "".
+    """
+
+    admitted_s: Floats
+    first_token_s: Floats
+    finished_s: Floats
+    rounds: Ints
+    accepted_tokens: Ints
+    preemptions: Ints
+    recomputed_tokens: Longs
+    status: Bytes
+    itl_max_s: Floats
+    alone_s: Floats
+    steps: int
+    makespan_s: float
+    lookups: int
+    lookups_beyond: int
+    stopped: str = ""

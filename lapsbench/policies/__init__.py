@@ -1,0 +1,1 @@
+"""Request schedulers, one small file each, and the predictors that feed them."""

@@ -1,0 +1,163 @@
+"""Arrow schemas of every file (DESIGN section 6), and the one way each is read and written.
+
+Knows columns, types and the schema tag in the metadata; knows nothing of what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapsbench.errors import LapsbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+TAG = b"lapsbench.schema"
+PROVENANCE = b"lapsbench.provenance"
+
+TRACE = pa.schema([("arrival_s", pa.float64()), ("prompt_tokens", pa.int32()), ("output_tokens", pa.int32())])
+TRACE_OPTIONAL = pa.schema(
+    [
+        ("category", pa.string()),
+        ("client_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("predicted_tokens", pa.float64()),
+    ]
+)
+COST = pa.schema(
+    [
+        ("component", pa.string()),
+        ("batch_size", pa.int32()),
+        ("query_tokens", pa.int32()),
+        ("context_tokens", pa.int32()),
+        ("time_s", pa.float64()),
+        ("time_p10_s", pa.float64()),
+        ("time_p90_s", pa.float64()),
+        ("repeats", pa.int32()),
+    ]
+)
+ACCEPTANCE = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("category", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("accept_runs", pa.list_(pa.uint8())),
+    ]
+)
+REQUESTS = pa.schema(
+    [
+        ("policy", pa.dictionary(pa.int32(), pa.string())),
+        ("load", pa.float64()),
+        ("seed", pa.int32()),
+        ("request", pa.int32()),
+        ("arrival_s", pa.float64()),
+        ("admitted_s", pa.float64()),
+        ("first_token_s", pa.float64()),
+        ("finished_s", pa.float64()),
+        ("prompt_tokens", pa.int32()),
+        ("output_tokens", pa.int32()),
+        ("predicted_tokens", pa.float64()),
+        ("rounds", pa.int32()),
+        ("accepted_tokens", pa.int32()),
+        ("preemptions", pa.int32()),
+        ("recomputed_tokens", pa.int64()),
+        ("status", pa.dictionary(pa.int32(), pa.string())),
+        ("itl_max_s", pa.float64()),
+        ("alone_s", pa.float64()),
+    ]
+)
+SUMMARY = pa.schema(
+    [
+        ("policy", pa.string()),
+        ("load", pa.float64()),
+        ("seed", pa.int32()),
+        ("metric", pa.string()),
+        ("statistic", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("n", pa.int64()),
+    ]
+)
+
+
+def write_parquet(table: pa.Table, path: Path, kind: str, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write `table` as `kind`/1 with zstd; the file appears whole or not at all.
+
+    Raises:
+        LapsbenchError: the disk is full, or the folder cannot be written.
+    """
+    metadata = {TAG: f"{kind}/1".encode()}
+    if provenance is not None:
+        metadata[PROVENANCE] = json.dumps(provenance, sort_keys=True).encode()
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise LapsbenchError(
+            f"cannot write: {error.strerror or error}", where=str(path), hint="another --out, or more room on the disk"
+        ) from error
+
+
+def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema | None = None) -> pa.Table:
+    """Read a Parquet file and cast it to its schema; unknown columns are left out.
+
+    A file without a schema tag is taken for foreign Parquet: welcome, as long as the columns are there.
+
+    Raises:
+        LapsbenchError: no such file, not Parquet, another kind or version, a column missing or of the wrong type.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError as error:
+        raise LapsbenchError("no such file", where=str(path), hint="the full path of the file") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LapsbenchError(
+            f"not a readable Parquet file ({_first_line(error)})", where=str(path), hint="writing or copying it again"
+        ) from error
+    tag = (table.schema.metadata or {}).get(TAG, b"").decode()
+    if tag and tag != f"{kind}/1":
+        raise LapsbenchError(f"holds {tag!r}, not '{kind}/1'", where=str(path), hint=f"a {kind} file")
+    fields = []
+    for wanted in required:
+        if wanted.name not in table.schema.names:
+            raise LapsbenchError(
+                f"column {wanted.name!r} is missing; found {', '.join(table.schema.names) or 'none'}",
+                where=str(path),
+                hint="renaming the column to it",
+            )
+        fields.append(wanted)
+    fields += [extra for extra in optional or [] if extra.name in table.schema.names]
+    columns = [_cast(table, wanted, path) for wanted in fields]
+    return pa.table(columns, schema=pa.schema(fields, metadata=table.schema.metadata))
+
+
+def provenance(table: pa.Table) -> dict[str, Any]:
+    """Return the provenance stored in the metadata; empty where there is none."""
+    text = (table.schema.metadata or {}).get(PROVENANCE, b"{}")
+    value = json.loads(text)
+    return value if isinstance(value, dict) else {}
+
+
+def _cast(table: pa.Table, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
+    try:
+        return table[wanted.name].cast(wanted.type)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+        raise LapsbenchError(
+            f"column {wanted.name!r} does not read as {wanted.type} ({_first_line(error)})",
+            where=str(path),
+            hint=f"{wanted.type} values",
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

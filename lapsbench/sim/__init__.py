@@ -1,0 +1,1 @@
+"""The step simulator: a compiled kernel and its plain twin."""

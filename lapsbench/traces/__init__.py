@@ -1,0 +1,1 @@
+"""Arrival traces: read, shape, generate."""
