@@ -1,0 +1,168 @@
+"""Profiles on disk: a folder of cost.parquet and, optionally, acceptance.parquet (DESIGN section 6).
+
+Whatever a file gets wrong ends here, as one line that names file, column and row; rows count from 1. Behind this door
+a `Profile` is sound: positive finite times, no grid point twice, one acceptance value per output token.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from lapsbench import resources, schema
+from lapsbench.core import COMPONENTS, Bank, Costs, Profile
+from lapsbench.errors import LapsbenchError
+from lapsbench.store.columns import Columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lapsbench.core import Floats, Ints, Longs
+
+COST_FILE = "cost.parquet"
+ACCEPTANCE_FILE = "acceptance.parquet"
+NEEDED = pa.schema(list(schema.COST)[:5])
+"""The columns a cost table from elsewhere must have, up to time_s; percentiles and repeats are for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """How a cost table was measured, one value per row of `Costs`: percentiles of time_s, and how many repeats."""
+
+    time_p10_s: Floats
+    time_p90_s: Floats
+    repeats: Ints
+
+
+def open_profile(source: str) -> Profile:
+    """Return the shipped profile of that name, or else the one in that folder.
+
+    Without acceptance.parquet the profile has costs only, and `bank` is None. Where the files do not say
+    `draft_tokens_max`, it is the largest accept_runs, and the provenance says so.
+
+    Raises:
+        LapsbenchError: no such profile, or a file that cannot be read or does not hold together.
+    """
+    folder = _folder(source)
+    costs, provenance = _read_costs(folder / COST_FILE)
+    bank = None
+    if (folder / ACCEPTANCE_FILE).exists():
+        bank, stated = _read_bank(folder / ACCEPTANCE_FILE, provenance)
+        provenance = {**provenance, "draft_tokens_max": bank.draft_tokens_max}
+        if not stated:
+            provenance["draft_tokens_max_from"] = "the largest accept_runs; the file does not say"
+    return Profile(folder.resolve().name, costs, bank, provenance)
+
+
+def write_profile(folder: Path, profile: Profile, repeats: Repeats | None = None) -> None:
+    """Write a profile that `open_profile` reads back.
+
+    Without `repeats` the times count as not measured: percentiles equal to time_s, 0 repeats. Without a bank, an
+    acceptance.parquet already in the folder is left alone.
+
+    Raises:
+        LapsbenchError: the folder cannot be written.
+    """
+    costs, bank, provenance = profile.costs, profile.bank, dict(profile.provenance)
+    if bank is not None:
+        provenance["draft_tokens_max"] = bank.draft_tokens_max
+    if repeats is None:
+        repeats = Repeats(costs.time_s, costs.time_s, np.zeros(len(costs.time_s), dtype=np.int32))
+    sizes = [costs.batch_size, costs.query_tokens, costs.context_tokens]
+    columns = [costs.component, *sizes, costs.time_s, repeats.time_p10_s, repeats.time_p90_s, repeats.repeats]
+    schema.write_parquet(_table(columns, schema.COST), folder / COST_FILE, "cost", provenance)
+    if bank is not None:
+        runs = pa.LargeListArray.from_arrays(bank.offsets, pa.array(bank.accept_runs)).cast(pa.list_(pa.uint8()))
+        about = [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens]
+        schema.write_parquet(
+            _table([*about, runs], schema.ACCEPTANCE), folder / ACCEPTANCE_FILE, "acceptance", provenance
+        )
+
+
+def _table(columns: list[Any], wanted: pa.Schema) -> pa.Table:
+    return pa.table(
+        [pa.array(values, type_.type) for values, type_ in zip(columns, wanted, strict=True)], schema=wanted
+    )
+
+
+def _folder(source: str) -> Path:
+    names = resources.names("profiles")
+    if source in names:
+        return resources.shipped("profiles") / source
+    if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises on names too long for the system
+        return Path(source)
+    what = "is a file, not a profile's folder" if os.path.isfile(source) else "no such profile"  # noqa: PTH113
+    raise LapsbenchError(
+        what, where=source or "--profile", hint=f"{', '.join(names)}, or a folder with {COST_FILE} in it"
+    )
+
+
+def _read_costs(path: Path) -> tuple[Costs, Mapping[str, Any]]:
+    file = Columns(schema.read_parquet(path, "cost", NEEDED), path)
+    costs = Costs(
+        file.strings("component"),
+        file.numbers("batch_size", least=1),
+        file.numbers("query_tokens", least=1),
+        file.numbers("context_tokens", least=0),
+        file.numbers("time_s"),
+    )
+    foreign = ~np.isin(costs.component, COMPONENTS)
+    file.refuse(foreign, "component", costs.component, "is not a component", hint=f"one of {', '.join(COMPONENTS)}")
+    unusable = ~(np.isfinite(costs.time_s) & (costs.time_s > 0))
+    file.refuse(unusable, "time_s", costs.time_s, "is not a time", hint="positive seconds, or leaving the row out")
+    if not costs.has("verify"):
+        what = "no row has the component 'verify'"
+        raise LapsbenchError(what, where=str(path), hint="adding the cost of the target's pass: replay needs it")
+    _refuse_duplicates(costs, file)
+    return costs, file.provenance()
+
+
+def _refuse_duplicates(costs: Costs, file: Columns) -> None:
+    kind = np.searchsorted(np.sort(COMPONENTS), costs.component.astype(str))
+    grid = np.stack([kind, costs.batch_size, costs.query_tokens, costs.context_tokens], axis=1)
+    _, first, inverse = np.unique(grid, axis=0, return_index=True, return_inverse=True)
+    earlier = first[inverse.reshape(-1)]
+    again = earlier != np.arange(len(grid))
+    if np.any(again):
+        row = int(np.argmax(again))
+        what = f"repeats the grid point of row {earlier[row] + 1}"
+        hint = "one row per component, batch_size, query_tokens and context_tokens"
+        file.fail("component", row, f"{costs.component[row]!r} {what}", hint=hint)
+
+
+def _read_bank(path: Path, of_costs: Mapping[str, Any]) -> tuple[Bank, bool]:
+    """Return the bank, and whether the files state its draft_tokens_max."""
+    file = Columns(schema.read_parquet(path, "acceptance", schema.ACCEPTANCE), path)
+    if not file.table.num_rows:
+        raise LapsbenchError("holds no recordings", where=str(path), hint="removing it, for a profile of costs only")
+    output_tokens = file.numbers("output_tokens", least=1)
+    offsets, runs = file.lists("accept_runs")
+    _refuse_lengths(np.diff(offsets), output_tokens, file)
+    stated = file.provenance().get("draft_tokens_max", of_costs.get("draft_tokens_max"))
+    most = int(runs.max()) if stated is None else _draft_tokens_max(stated, path)
+    longest = np.maximum.reduceat(runs, offsets[:-1])
+    what = f"is more than draft_tokens_max = {most}"
+    file.refuse(longest > most, "accept_runs", longest, what, hint="the draft_tokens_max it was recorded with")
+    prompt_tokens = file.numbers("prompt_tokens", least=1)
+    bank = Bank(file.strings("prompt_id"), file.strings("category"), prompt_tokens, output_tokens, offsets, runs, most)
+    return bank, stated is not None
+
+
+def _refuse_lengths(lengths: Longs, output_tokens: Ints, file: Columns) -> None:
+    wrong = lengths != output_tokens
+    if np.any(wrong):
+        row = int(np.argmax(wrong))
+        what = f"holds {lengths[row]} values for {output_tokens[row]} output tokens"
+        file.fail("accept_runs", row, what, hint="one value per output token")
+
+
+def _draft_tokens_max(stated: object, path: Path) -> int:
+    if isinstance(stated, int) and 0 <= stated <= 255:
+        return stated
+    what = f"draft_tokens_max is {stated!r}"
+    raise LapsbenchError(what, where=f"{path}: provenance", hint="a whole number from 0 to 255")

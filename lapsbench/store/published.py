@@ -1,0 +1,122 @@
+"""Make the shipped profile from published figures: `python -m lapsbench.store.published [FOLDER]`.
+
+Nothing here was measured by this project. Step costs are the linear fit that the authors of "Speculative Decoding:
+Performance or Illusion?" (arXiv 2601.11580) publish for Llama-3.1-8B on one H100 with EAGLE-3; the time to move a KV
+cache is derived from stated hardware facts; the acceptance bank is generated to the statistics of their recordings.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lapsbench import resources
+from lapsbench.acceptance.synthetic import Synthetic, generate
+from lapsbench.core import Profile
+from lapsbench.store.linear import Linear, tabulate, together
+from lapsbench.store.profile import write_profile
+from lapsbench.streams import stream
+
+if TYPE_CHECKING:
+    from lapsbench.core import Bank, Costs, Ints
+
+NAME = "h100-llama3.1-8b-eagle3"
+SEED = 20260111
+DRAFT_TOKENS_MAX = 8
+
+TARGET_PASS = Linear(5.88590713e-3, 2.10103129e-5, 3.92645679e-8)
+DRAFTING = Linear(2.13526175e-3, 8.41429603e-7, 2.37768493e-9)
+OVERHEAD = Linear(1.20683946e-3)
+
+KV_BYTES_PER_TOKEN = 2 * 32 * 8 * 128 * 2
+"""Keys and values, 32 layers, 8 KV heads of 128, 2 bytes each: Llama-3.1-8B in bfloat16."""
+PCIE_BYTES_PER_S = 50e9
+"""Of the 63e9 bytes a second each way of PCIe 5.0 x16 on paper, what long copies get: our assumption."""
+SWAP = Linear(0.0, 0.0, KV_BYTES_PER_TOKEN / PCIE_BYTES_PER_S)
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CONTEXTS = (0, 128, 512, 2048, 8192, 32768)
+CHUNKS = (1, 128, 512, 2048, 8192, 32768)
+SWAPPED = (1, 32768)
+
+PROMPTS = 400
+CATEGORIES = ("chat", "coding", "math", "summary")
+WANTED = Synthetic(mean=2.25, spread=0.2, memory=0.12, drift=0.08, draft_tokens=3, draft_tokens_max=DRAFT_TOKENS_MAX)
+
+PROVENANCE = {
+    "label": "published figures, not measured here",
+    "device": "NVIDIA H100 (published)",
+    "models": {"target": "Llama-3.1-8B", "draft": "EAGLE-3"},
+    "source": "Speculative Decoding: Performance or Illusion?, arXiv 2601.11580; github.com/SpecDecode-Bench/simulator",
+    "fit": "by its authors, on InstructCoder at batch sizes 1 to 64; larger batches and long contexts extrapolate it",
+    "formulas": {
+        "form": "time_s = fixed_s + per_token_s * batch * query + per_kv_token_s * batch * context",
+        "verify": {"published": asdict(TARGET_PASS)},
+        "draft": {"published": asdict(DRAFTING), "note": "query = tokens drafted in the round"},
+        "prefill": {"published": asdict(TARGET_PASS), "note": "a target pass of query tokens over context cached ones"},
+        "overhead": {"published": asdict(OVERHEAD)},
+        "draft_prefill": "none published, none charged",
+        "swap_out, swap_in": {
+            "derived, not measured": asdict(SWAP),
+            "note": f"{KV_BYTES_PER_TOKEN} KV bytes a token over PCIe 5.0 x16 at {PCIE_BYTES_PER_S:g} bytes a second",
+        },
+    },
+    "acceptance": {
+        "kind": "generated, not recorded",
+        "wanted": asdict(WANTED),
+        "after": "the simulator's ShareGPT recordings at k = 3; lengths after the Azure 2023 chat trace",
+        "category": "names only: acceptance does not depend on it",
+    },
+    "seed": SEED,
+    "command": "python -m lapsbench.store.published",
+}
+
+
+def published() -> Profile:
+    """Return the shipped profile; the same on every call."""
+    return Profile(NAME, _costs(), _bank(), PROVENANCE)
+
+
+def _costs() -> Costs:
+    drafted, verified = range(1, DRAFT_TOKENS_MAX + 1), range(1, DRAFT_TOKENS_MAX + 2)
+    return together(
+        [
+            tabulate("draft", DRAFTING, BATCH_SIZES, drafted, CONTEXTS),
+            tabulate("verify", TARGET_PASS, BATCH_SIZES, verified, CONTEXTS),
+            tabulate("prefill", TARGET_PASS, (1,), CHUNKS, CONTEXTS),
+            tabulate("overhead", OVERHEAD),
+            tabulate("swap_out", SWAP, context_tokens=SWAPPED),
+            tabulate("swap_in", SWAP, context_tokens=SWAPPED),
+        ]
+    )
+
+
+def _bank() -> Bank:
+    output_tokens = _lengths("output", median=129, sigma=1.08, least=16, most=1024)
+    prompt_tokens = _lengths("prompt", median=850, sigma=0.78, least=16, most=8192)
+    prompt_id = np.array([f"generated-{number:03d}" for number in range(PROMPTS)], dtype=object)
+    category = np.array([CATEGORIES[number % len(CATEGORIES)] for number in range(PROMPTS)], dtype=object)
+    return generate(
+        WANTED,
+        SEED,
+        prompt_id=prompt_id,
+        category=category,
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+    )
+
+
+def _lengths(name: str, *, median: float, sigma: float, least: int, most: int) -> Ints:
+    """Return the lognormal's evenly spaced quantiles, shuffled: with 400 draws the mean itself would be a draw."""
+    quantiles = [NormalDist().inv_cdf((number + 0.5) / PROMPTS) for number in range(PROMPTS)]
+    lengths = np.rint(median * np.exp(sigma * np.array(quantiles))).clip(least, most)
+    return stream(SEED, f"published/{name} lengths").permutation(lengths.astype(np.int32))
+
+
+if __name__ == "__main__":
+    write_profile(Path(sys.argv[1]) if len(sys.argv) > 1 else resources.shipped("profiles") / NAME, published())
