@@ -1,0 +1,100 @@
+"""Checks the cells of a table, column by column: a bad one is named by file, row and column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from lapsbench.core import Floats, Ints, Strings, Trace
+from lapsbench.errors import LapsbenchError
+from lapsbench.traces.table import count
+
+if TYPE_CHECKING:
+    from lapsbench.traces.table import Table
+
+_TOKENS_MOST = 2**31 - 1
+
+
+def times(table: Table, column: str) -> Floats:
+    """Return float64 [N], finite and not negative: seconds, milliseconds or predicted tokens.
+
+    Raises:
+        LapsbenchError: a value is missing, no number, infinite or negative.
+    """
+    values = _numbers(table, column)
+    refuse(table, column, values < 0, "is negative", hint="values from 0 up")
+    return values.to_numpy(writable=True)
+
+
+def tokens(table: Table, column: str, *, least: int) -> Ints:
+    """Return int32 [N], whole numbers from `least` to 2^31 - 1.
+
+    Raises:
+        LapsbenchError: a value is missing, no number, not whole, too small or too large.
+    """
+    values = _numbers(table, column)
+    refuse(table, column, values != values.floor(), "is not a whole number", hint="counts of tokens")
+    refuse(table, column, values < least, f"is less than {least}", hint=f"correcting or deleting rows below {least}")
+    refuse(table, column, values > _TOKENS_MOST, f"is more than {_TOKENS_MOST}", hint="checking what the column holds")
+    return values.cast(pl.Int32).to_numpy(writable=True)
+
+
+def strings(table: Table, column: str) -> Strings | None:
+    """Return strings [N], "" where a value is missing; None where the file has no such column."""
+    if column not in table.frame.columns:
+        return None
+    return table.frame[column].fill_null("").to_numpy().astype(object, copy=False)
+
+
+def azure(table: Table, reader: str, *, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints) -> Trace:
+    """Return the requests of an Azure trace: rows without tokens dropped and counted, the first arrival at 0."""
+    kept = (prompt_tokens > 0) & (output_tokens > 0)
+    dropped = int(len(kept) - kept.sum())
+    first = arrival_s[kept].min() if kept.any() else 0.0
+    return Trace(
+        name="",
+        arrival_s=arrival_s[kept] - first,
+        prompt_tokens=prompt_tokens[kept],
+        output_tokens=output_tokens[kept],
+        notes=(*table.notes, *((f"{count(dropped, 'row')} with no tokens: dropped",) if dropped else ())),
+        provenance=origin(table, reader),
+    )
+
+
+def origin(table: Table, reader: str) -> dict[str, Any]:
+    """Return what is known of a file's origin: its name, its format, how many rows were read."""
+    return {"file": table.source.path.name, "format": reader, "rows_read": table.frame.height}
+
+
+def refuse(table: Table, column: str, bad: pl.Series, what: str, *, hint: str) -> None:
+    """Raise for the first row where `bad`, and say how many more there are.
+
+    Raises:
+        LapsbenchError: there is one.
+    """
+    if not bad.any():
+        return
+    rows = np.flatnonzero(bad.to_numpy())
+    value = table.frame[column][int(rows[0])]
+    shown = "the value is missing" if value is None else f"{_shown(value)} {what}"
+    more = f" (and {count(len(rows) - 1, 'more row')})" if len(rows) > 1 else ""
+    raise LapsbenchError(f"{shown}{more}", where=table.source.at(column, int(rows[0]) + 1), hint=hint)
+
+
+def _shown(value: object) -> str:
+    return repr(value[:40] if isinstance(value, str) else value)
+
+
+def _numbers(table: Table, column: str) -> pl.Series:
+    """Return float64 [N] without null, NaN or infinity."""
+    if column not in table.frame.columns:  # JSONL, named in no row
+        raise LapsbenchError("every value is missing", where=table.source.at(column), hint="filling the column")
+    cells = table.frame[column]
+    values = cells.cast(pl.Float64, strict=False)
+    if cells.dtype == pl.String and values.null_count():  # " 10" is a number to a person
+        values = cells.str.strip_chars().cast(pl.Float64, strict=False)
+    refuse(table, column, values.is_null() | values.is_nan(), "is not a number", hint="filling in or deleting the row")
+    refuse(table, column, values.is_infinite(), "is infinite", hint="finite numbers")
+    return values

@@ -1,0 +1,34 @@
+"""Our own format: arrival_s, prompt_tokens, output_tokens and four optional columns, as Parquet, CSV or JSONL."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from lapsbench.core import Trace
+from lapsbench.schema import TRACE, TRACE_OPTIONAL
+from lapsbench.traces import check
+from lapsbench.traces.readers.reader import Reader
+from lapsbench.traces.table import read_table
+
+if TYPE_CHECKING:
+    from lapsbench.traces.source import Source
+
+
+def _read(source: Source) -> Trace:
+    table = read_table(source, READER.columns, READER.optional)
+    predicted = "predicted_tokens"
+    return Trace(
+        name="",
+        arrival_s=check.times(table, "arrival_s"),
+        prompt_tokens=check.tokens(table, "prompt_tokens", least=1),
+        output_tokens=check.tokens(table, "output_tokens", least=1),
+        category=check.strings(table, "category"),
+        client_id=check.strings(table, "client_id"),
+        prompt_id=check.strings(table, "prompt_id"),
+        predicted_tokens=check.times(table, predicted) if predicted in table.frame.columns else None,
+        notes=table.notes,
+        provenance={**table.provenance, **check.origin(table, READER.name)},
+    )
+
+
+READER: Final = Reader("native", ("parquet", "csv", "jsonl"), tuple(TRACE.names), tuple(TRACE_OPTIONAL.names), _read)

@@ -1,0 +1,147 @@
+"""Reads the columns a format asks for into a polars frame; text stays text, so that a bad cell can be quoted.
+
+Knows CSV, JSONL and Parquet; what a cell must hold is for `check`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import polars as pl
+import pyarrow as pa
+
+from lapsbench import schema
+from lapsbench.errors import LapsbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from lapsbench.traces.source import Source
+
+# Rust panics do not derive from Exception
+_POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError)
+# tokens as float64, so that `check` and not the cast finds the bad row
+_PARQUET = pa.schema([(name, pa.float64()) for name in schema.TRACE.names])
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The columns a format asked for, of every row that is not blank; row i of the frame is row i + 1 to a person."""
+
+    source: Source
+    frame: pl.DataFrame
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_table(source: Source, required: tuple[str, ...], optional: tuple[str, ...]) -> Table:
+    """Read the required columns, and those of the optional ones that are there.
+
+    Raises:
+        LapsbenchError: the file does not read as what it looks like.
+    """
+    wanted = (*required, *(name for name in optional if name in source.columns))
+    if source.container == "parquet":
+        return _parquet(source)
+    if source.container == "jsonl":
+        # rows may bring keys the first one lacks
+        return _jsonl(source, (*required, *optional))
+    return _csv(source, wanted)
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 row", "2 rows"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _csv(source: Source, wanted: tuple[str, ...]) -> Table:
+    data = source.text()
+    try:
+        whole = pl.read_csv(io.BytesIO(data), infer_schema=False)
+    except _POLARS as error:
+        _refuse_csv(source, data, error)
+    if whole.width != len(source.columns):
+        raise LapsbenchError("the header does not read as CSV", where=str(source.path), hint="one line of column names")
+    # by position: polars renames columns that are there twice
+    frame = pl.DataFrame([whole.to_series(source.columns.index(name)).alias(name) for name in wanted])
+    if all(frame[name].null_count() for name in wanted):
+        blank = whole.select(pl.all_horizontal(pl.all().is_null())).to_series()
+        frame = frame.filter(~blank)
+        return Table(source, frame, (f"{count(int(blank.sum()), 'blank line')}: skipped",) if blank.any() else ())
+    return Table(source, frame)
+
+
+def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
+    """Say which row it was: polars does not."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(data.decode(), newline="")) if row][1:]
+    except UnicodeDecodeError as broken:
+        line = data[: broken.start].count(b"\n") + 1
+        raise LapsbenchError("is not UTF-8", where=f"{source.path}, line {line}", hint="saving it as UTF-8") from error
+    except csv.Error:
+        rows = []
+    width = len(source.columns)
+    for number, row in enumerate(rows, 1):
+        if len(row) > width:
+            raise LapsbenchError(
+                f"has {len(row)} values, the header names {width}",
+                where=f"{source.path}, row {number}",
+                hint="quoting values that hold a comma",
+            ) from error
+    raise LapsbenchError(
+        f"does not read as CSV ({_line(error)})", where=str(source.path), hint="closing every quote, one row a line"
+    ) from error
+
+
+def _jsonl(source: Source, wanted: tuple[str, ...]) -> Table:
+    lines = source.text()
+    try:
+        # io.BytesIO is required: plain bytes would be taken for a path
+        frame = pl.read_ndjson(io.BytesIO(lines), schema=dict.fromkeys(wanted, pl.String()))
+    except _POLARS as error:
+        _refuse_jsonl(source, lines.split(b"\n"), error)
+    return Table(source, frame.select(name for name in wanted if frame[name].null_count() < frame.height))
+
+
+def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) -> NoReturn:
+    """Say which row it was: polars does not."""
+    for number, line in enumerate((line for line in lines if line.strip()), 1):
+        try:
+            is_object = isinstance(json.loads(line, parse_constant=_no_constants), dict)
+            reason = "" if is_object else "not an object"
+        except (ValueError, RecursionError) as broken:
+            reason = _line(broken)
+        if reason:
+            raise LapsbenchError(
+                f"is not a JSON object ({reason})",
+                where=f"{source.path}, row {number}",
+                hint="one JSON object a line; the last line may be cut short",
+            ) from error
+    raise LapsbenchError(
+        f"does not read as JSON lines ({_line(error)})", where=str(source.path), hint="one JSON object a line"
+    ) from error
+
+
+def _no_constants(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _parquet(source: Source) -> Table:
+    try:
+        table = schema.read_parquet(source.path, "trace", _PARQUET, schema.TRACE_OPTIONAL)
+        # polars trusts what it is handed: damaged strings or metadata would panic in Rust, on stderr
+        table.validate(full=True)
+        frame = pl.DataFrame(pl.from_arrow(table.replace_schema_metadata(None)))
+        return Table(source, frame, provenance=schema.provenance(table))
+    except (pa.ArrowException, KeyError, ValueError, OSError, *_POLARS) as error:
+        raise LapsbenchError(
+            f"is Parquet, but damaged ({_line(error)})", where=str(source.path), hint="copying or writing it again"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
