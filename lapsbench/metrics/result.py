@@ -1,0 +1,87 @@
+"""A finished replay as one record: what the table and `--json` need."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from lapsbench.metrics.verdicts import Verdict, verdicts
+
+if TYPE_CHECKING:
+    from lapsbench.core import Engine
+    from lapsbench.metrics.comparison import Comparison
+    from lapsbench.metrics.slo import Slo
+    from lapsbench.metrics.summary import CellSummary
+
+SCHEMA = "lapsbench.replay/1"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """Everything a reader sees of one replay.
+
+    Attributes:
+        predict: the predictor as typed, for example "noisy:sigma=0.5".
+        rate_rps: what `--rate` asked for; None with `--load` or on the trace's own clock.
+        cells: in the order policies, loads and seeds were asked for.
+        comparisons: from `comparison.compare` with `baseline`.
+        provenance: the profile's label, what its numbers are worth.
+        calibration: where calibrated policies learnt; "" if no policy did.
+        notes: what readers of trace and profile had to do, for people.
+    """
+
+    trace: str
+    profile: str
+    predict: str
+    engine: Engine
+    rate_rps: float | None
+    baseline: str
+    slo: Slo | None
+    cells: tuple[CellSummary, ...]
+    comparisons: tuple[Comparison, ...]
+    provenance: str
+    calibration: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The sentences people come for."""
+        return verdicts(self.cells)
+
+
+def to_json(result: ReplayResult) -> dict[str, Any]:
+    """Return what `--json` writes (DESIGN section 7): JSON values only, undefined as None."""
+    return {
+        "schema": SCHEMA,
+        "trace": result.trace,
+        "profile": result.profile,
+        "provenance": result.provenance,
+        "predict": result.predict,
+        "engine": asdict(result.engine),
+        "rate_rps": result.rate_rps,
+        "slo": asdict(result.slo) if result.slo else None,
+        "baseline": result.baseline,
+        "cells": [_cell(cell) for cell in result.cells],
+        "comparisons": [asdict(each) for each in result.comparisons],
+        "verdicts": [asdict(each) for each in result.verdicts],
+        "calibration": result.calibration,
+        "notes": list(result.notes),
+    }
+
+
+def _cell(cell: CellSummary) -> dict[str, Any]:
+    return {
+        "policy": cell.policy,
+        "oracle": cell.oracle,
+        "load": cell.load,
+        "seed": cell.seed,
+        "arrivals": cell.arrivals,
+        "finished": cell.finished,
+        "rejected": cell.rejected,
+        "unfinished": cell.unfinished,
+        "measured": cell.measured,
+        "warmup": cell.warmup,
+        "stopped": cell.stopped,
+        "saturation": asdict(cell.saturation) if cell.saturation else None,
+        "metrics": dict(cell.metrics),
+    }

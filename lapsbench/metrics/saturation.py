@@ -1,0 +1,77 @@
+"""Does the engine keep up? Labels a run STABLE, GROWING or OVERLOADED from live requests over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from lapsbench.core import Floats
+
+Label = Literal["STABLE", "GROWING", "OVERLOADED"]
+
+BLOCKS = 20
+FEWEST = 200
+"""Below this many requests no label is given: filling an empty engine looks like growth."""
+TREND = 0.5
+"""Mann-Kendall tau above which live requests rise throughout, not in a burst. p < 0.01 for 20 blocks is 0.38, but
+neighbouring blocks are not independent: at rho 0.9 that alone cried wolf in 12 % of runs of 1,000 M/M/1 requests."""
+RISE = 0.5
+"""Rise over the trace, in mean live requests: a straight climb from nothing has 2."""
+GROWING = 0.02
+OVERLOADED = 0.05
+"""Rise over the trace per arrival. A queue served at rate mu piles up 1 - mu / lambda of its arrivals: rho 1.1, 0.09.
+Together, on M/M/1: 10,000 requests at rho 0.7 to 0.95, 0 % flagged; at 1.1, 100 %; 1,000 requests at 0.7, 0 %; at 0.9,
+5 %; at 1.1, 87 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """The label and what it rests on.
+
+    Attributes:
+        tau: Mann-Kendall tau of mean live requests over `BLOCKS` equal parts of the arrival period.
+        growth_per_arrival: their rise over the period (Theil-Sen slope) per arrival.
+    """
+
+    label: Label
+    tau: float
+    growth_per_arrival: float
+
+
+def saturation(arrival_s: Floats, finished_s: Floats) -> Saturation | None:
+    """Judge one run; None where there are too few requests, or all arrive at once.
+
+    Rejected requests are left out by the caller; `finished_s` is NaN where a request never finished.
+    """
+    count = len(arrival_s)
+    if count < FEWEST or arrival_s.max() <= arrival_s.min():
+        return None
+    live = live_requests(arrival_s, finished_s)
+    first, second = np.triu_indices(BLOCKS, 1)
+    rises = live[second] - live[first]
+    tau = float(np.sign(rises).mean())
+    growth = float(np.median(rises / (second - first))) * BLOCKS
+    label: Label = "STABLE"
+    if tau > TREND and growth > RISE * live.mean() and growth > GROWING * count:
+        label = "OVERLOADED" if growth > OVERLOADED * count else "GROWING"
+    return Saturation(label, tau, growth / count)
+
+
+def live_requests(arrival_s: Floats, finished_s: Floats) -> Floats:
+    """Return the time-average number of live requests in each of `BLOCKS` equal parts of the arrival period."""
+    start = arrival_s.min()
+    edges = np.linspace(0.0, arrival_s.max() - start, BLOCKS + 1)
+    left = finished_s[np.isfinite(finished_s)]
+    request_seconds = _elapsed(arrival_s - start, edges) - _elapsed(left - start, edges)
+    return np.asarray(np.diff(request_seconds) / np.diff(edges))
+
+
+def _elapsed(events_s: Floats, edges: Floats) -> Floats:
+    """Return the seconds since each event, summed over the events before each edge."""
+    events_s = np.sort(events_s)
+    sums = np.concatenate(([0.0], np.cumsum(events_s)))
+    before = np.searchsorted(events_s, edges, side="right")
+    return np.asarray(before * edges - sums[before])

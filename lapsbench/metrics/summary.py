@@ -1,0 +1,132 @@
+"""What is kept of one cell (policy, load, seed), and how it is made.
+
+Small on purpose: a million requests leave a few kilobytes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lapsbench.core import FINISHED, REJECTED, STATUS, UNFINISHED
+from lapsbench.errors import LapsbenchError
+from lapsbench.metrics import statistics
+from lapsbench.metrics.catalog import METRICS
+from lapsbench.metrics.definitions import request_metrics
+from lapsbench.metrics.saturation import Saturation, saturation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lapsbench.core import Floats, Ints, Longs, Outcome
+    from lapsbench.metrics.intervals import Sums
+    from lapsbench.metrics.slo import Slo
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """One policy at one load with one seed.
+
+    Attributes:
+        policy: name as typed, without the oracle's asterisk; `label` wears it.
+        load: None where the trace kept its own clock, or `--rate` set it.
+        measured: finished requests after the warm-up cut, the base of latency statistics.
+        warmup: how many of the first arrivals were cut.
+        metrics: every name of `catalog.METRICS`, in that order; None where undefined.
+        blocks: for metrics that are ratios of sums, their parts per block of measured arrivals; the same requests
+            under every policy.
+        jct_histogram: int64 [statistics.BINS], measured requests.
+        saturation: None where the run is too short to judge.
+        stopped: why the run ended early, or "".
+    """
+
+    policy: str
+    oracle: bool
+    load: float | None
+    seed: int
+    arrivals: int
+    finished: int
+    rejected: int
+    unfinished: int
+    measured: int
+    warmup: int
+    metrics: Mapping[str, float | None]
+    blocks: Mapping[str, Sums]
+    jct_histogram: Longs
+    saturation: Saturation | None
+    stopped: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name people see."""
+        return f"{self.policy}*" if self.oracle else self.policy
+
+
+def summarize(
+    arrival_s: Floats,
+    output_tokens: Ints,
+    outcome: Outcome,
+    *,
+    policy: str,
+    load: float | None,
+    seed: int,
+    oracle: bool = False,
+    warmup: int = 0,
+    slo: Slo | None = None,
+) -> CellSummary:
+    """Boil one cell down; the fields of `CellSummary` say what is what.
+
+    `warmup` comes from `warmup_cut` on the baseline and is the same for every policy of this load and seed.
+
+    Raises:
+        LapsbenchError: requests got lost, which only a defect in the simulator can do.
+    """
+    counts = _conserved(policy, len(arrival_s), outcome)
+    requests = request_metrics(arrival_s, output_tokens, outcome)
+    window = requests.finished & (np.arange(len(arrival_s)) >= warmup)
+    means = statistics.means(requests, outcome, window, warmup)
+    values = {
+        **{name: value for name, (value, _) in means.items()},
+        **statistics.quantiles(requests, window),
+        **statistics.run_totals(arrival_s, output_tokens, outcome, requests, slo),
+    }
+    served = outcome.status != REJECTED
+    return CellSummary(
+        policy=policy,
+        oracle=oracle,
+        load=load,
+        seed=seed,
+        arrivals=len(arrival_s),
+        finished=counts[FINISHED],
+        rejected=counts[REJECTED],
+        unfinished=counts[UNFINISHED],
+        measured=int(window.sum()),
+        warmup=warmup,
+        metrics={metric.name: known(values.get(metric.name)) for metric in METRICS},
+        blocks={name: sums for name, (_, sums) in means.items()},
+        jct_histogram=statistics.histogram(requests.jct_s[window]),
+        saturation=saturation(arrival_s[served], outcome.finished_s[served]),
+        stopped=outcome.stopped,
+    )
+
+
+def known(value: float | None) -> float | None:
+    """Return the value, None where it is undefined."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _conserved(policy: str, arrivals: int, outcome: Outcome) -> list[int]:
+    """Count by status; arrivals = finished + rejected + unfinished, and who finished has a finishing time."""
+    counts: list[int] = np.bincount(outcome.status, minlength=len(STATUS)).tolist()
+    timed = np.isfinite(outcome.finished_s)
+    if len(counts) != len(STATUS) or sum(counts) != arrivals or np.any(timed != (outcome.status == FINISHED)):
+        found = " + ".join(f"{count} {name}" for count, name in zip(counts, STATUS, strict=False))
+        raise LapsbenchError(
+            f"{arrivals} arrivals, but {found}, {timed.sum()} of them with a finishing time",
+            where=policy,
+            hint="reporting this as a defect, with the command that did it",
+        )
+    return counts

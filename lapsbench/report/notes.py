@@ -1,0 +1,168 @@
+"""The words around the table: title, what was counted, what the numbers rest on, warnings and advice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapsbench.metrics.pool import loads, policies, select
+from lapsbench.metrics.verdicts import missing
+from lapsbench.report.columns import TAIL_N
+from lapsbench.report.units import count
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lapsbench.metrics.result import ReplayResult
+    from lapsbench.metrics.summary import CellSummary
+
+ADVICE = 3
+"""Lines of advice: more are not read."""
+
+
+def title(result: ReplayResult) -> str:
+    """Say what was replayed, in one line."""
+    asked = loads(result.cells)
+    if len(asked) == 1:
+        load = offered(result, asked[0])
+    else:
+        load = "loads " + ", ".join(f"{each:g}" for each in asked if each is not None)
+    seeds = count(len({cell.seed for cell in result.cells}), "seed")
+    return f"{result.trace} on {result.profile}, {load}, {seeds}, predict {result.predict}"
+
+
+def offered(result: ReplayResult, load: float | None) -> str:
+    """Say how much traffic was offered."""
+    rates = {cell.metrics["offered_rps"] for cell in result.cells if cell.load == load} - {None}
+    rate = f"{max(each for each in rates if each):.3g} req/s" if rates else "all at once"
+    if load is not None:
+        return f"load {load:g} ({rate})"
+    return f"rate {rate}" if result.rate_rps else f"the trace's own clock ({rate})"
+
+
+def engine(result: ReplayResult) -> str:
+    """Say what engine was simulated."""
+    it = result.engine
+    budget = f"{it.prefill_budget:,} tokens a step" if it.prefill_budget else "unlimited"
+    memory = f"{it.kv_tokens:,} tokens" if it.kv_tokens else "unlimited"
+    return (
+        f"engine: batch {it.max_batch}, {count(it.draft_tokens, 'draft token')}, prefill {budget}, "
+        f"KV cache {memory}, on preempt {it.on_preempt}"
+    )
+
+
+def conservation(result: ReplayResult, load: float | None) -> Iterator[str]:
+    """Say that no request was lost: one line, or one per group of policies that differ."""
+    groups: dict[str, list[str]] = {}
+    for policy in policies(result.cells):
+        cells = select(result.cells, policy, load)
+        if cells:
+            arrivals, finished, rejected, unfinished = (
+                sum(getattr(cell, name) for cell in cells)
+                for name in ("arrivals", "finished", "rejected", "unfinished")
+            )
+            text = f"arrivals {arrivals:,} = {finished:,} finished + {rejected:,} rejected + {unfinished:,} unfinished"
+            groups.setdefault(text, []).append(cells[0].label)
+    for text, labels in groups.items():
+        yield f"{text}, under {'every policy' if len(groups) == 1 else ', '.join(labels)}"
+
+
+def facts(result: ReplayResult) -> Iterator[tuple[str, str]]:
+    """Say what the numbers rest on."""
+    if any(cell.oracle for cell in result.cells):
+        yield "*", "an oracle: knows what no scheduler can; a bound, not a choice"
+    yield "profile", result.provenance
+    if result.calibration:
+        yield "calibration", result.calibration
+    yield "warm-up", _warmup(result)
+    yield "intervals", _intervals(result)
+    beyond = max(cell.metrics["lookups_beyond_fraction"] or 0.0 for cell in result.cells)
+    if beyond:
+        yield "cost grid", f"up to {100 * beyond:.2g} % of the look-ups lie beyond what was measured (extrapolated)"
+    if rejected := max(cell.rejected for cell in result.cells):
+        kv = f"--kv-tokens {result.engine.kv_tokens:,}" if result.engine.kv_tokens else "the KV cache"
+        yield "rejected", f"{count(rejected, 'request')} that can never fit {kv} (prompt + output + k + 1 tokens)"
+    for note in result.notes:
+        yield "note", note
+
+
+def warnings(result: ReplayResult) -> Iterator[str]:
+    """Say which numbers not to believe."""
+    for load in loads(result.cells):
+        for label in ("OVERLOADED", "GROWING"):
+            yield from _growth(result, load, label)
+    for cell in result.cells:
+        if cell.unfinished:
+            why = f" ({cell.stopped})" if cell.stopped else ""
+            yield (
+                f"{cell.label}{_at(cell.load)} left {cell.unfinished:,} of {cell.arrivals:,} requests unfinished{why}: "
+                "its latencies leave them out, which flatters it"
+            )
+    least = min(cell.measured for cell in result.cells)
+    if least < TAIL_N:
+        yield f"p99 rests on {count(least, 'request')} per seed: fewer than {TAIL_N:,} make it a guess"
+
+
+def advice(result: ReplayResult) -> Iterator[str]:
+    """Say what to try next, most useful first."""
+    seeds = len({cell.seed for cell in result.cells})
+    if min(cell.measured for cell in result.cells) < TAIL_N:
+        yield "more requests (--limit, or a longer trace): the tail needs 1,000 measured ones"
+    if seeds < 3:
+        why = "one seed's interval is an approximation" if seeds == 1 else "two seeds make wide intervals"
+        yield f"--repeats 5: {why}"
+    if any((cell.metrics["lookups_beyond_fraction"] or 0.0) > 0.01 for cell in result.cells):
+        yield "a smaller --max-batch, or a profile measured on a wider grid: costs beyond the grid are extrapolated"
+    if needed := missing(result.cells):
+        yield f"{' '.join(f'--policy {name}' for name in needed)}: to see what knowing lengths and acceptance is worth"
+    if not result.slo:
+        yield "--slo ttft:500,tpot:50: to see the goodput your users would get"
+
+
+def _warmup(result: ReplayResult) -> str:
+    cuts = sorted({cell.warmup for cell in result.cells})
+    if cuts == [0]:
+        return "nothing cut: latencies are those of all finished requests"
+    first = f"{cuts[0]:,}" if len(cuts) == 1 else f"{cuts[0]:,} to {cuts[-1]:,}"
+    arrivals = max(cell.arrivals for cell in result.cells)
+    return f"first {first} of {arrivals:,} arrivals left out of latencies (MSER-5 on {result.baseline})"
+
+
+def _intervals(result: ReplayResult) -> str:
+    used = {(each.method, each.units) for each in result.comparisons if each.metric == "jct_mean_s"}
+    for method, unit in (("seeds", "seed"), ("blocks", "block")):
+        if sizes := [size for kind, size in used if kind == method]:
+            of_what = "" if method == "seeds" else " of consecutive arrivals, same requests on both sides"
+            return f"95 %, paired over {count(max(sizes), unit)}{of_what}"
+    return "none: too few requests for blocks, and one seed"
+
+
+def _growth(result: ReplayResult, load: float | None, label: str) -> Iterator[str]:
+    growing = [
+        cells for policy in policies(result.cells) if _mostly(cells := select(result.cells, policy, load), label)
+    ]
+    if not growing:
+        return
+    names = ", ".join(cells[0].label for cells in growing)
+    share = max(cell.saturation.growth_per_arrival for cells in growing for cell in cells if cell.saturation)
+    one = len(growing) == 1
+    yield (
+        f"{names} {'is' if one else 'are'} {label}{_at(load)}: up to {100 * share:.0f} of 100 arrivals pile up until "
+        f"the trace ends, so {'its' if one else 'their'} mean depends on its length; try {_less(result, load)}"
+    )
+
+
+def _mostly(cells: Sequence[CellSummary], label: str) -> bool:
+    """Whether at least half of the seeds wear the label."""
+    wearing = sum(bool(cell.saturation and cell.saturation.label == label) for cell in cells)
+    return wearing > 0 and 2 * wearing >= len(cells)
+
+
+def _less(result: ReplayResult, load: float | None) -> str:
+    if load is not None:
+        tenths = min(int(load * 10 - 0.5), 9)
+        return f"--load {max(tenths, 1) / 10:g}"
+    return f"--rate {0.8 * result.rate_rps:.3g}" if result.rate_rps else "--load 0.8"
+
+
+def _at(load: float | None) -> str:
+    return "" if load is None else f" at load {load:g}"

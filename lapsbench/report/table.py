@@ -1,0 +1,137 @@
+"""Print a replay: title, one table per load, what the numbers rest on, warnings, advice, and the two sentences.
+
+Knows nothing of simulation: it reads a `ReplayResult`.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from lapsbench.metrics.pool import loads
+from lapsbench.report import notes
+from lapsbench.report.columns import Column, Glyphs, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from rich.console import Console
+
+    from lapsbench.metrics.result import ReplayResult
+
+PIPE_WIDTH = 100
+"""A pipe has no width, and its text must not depend on whose terminal it was."""
+WIDEST = 120
+MARGIN = 13
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which columns are shown, how wide, and how far apart."""
+
+    widths: Sequence[int]
+    kept: Sequence[int]
+    gap: int
+
+    @property
+    def width(self) -> int:
+        """Characters a line takes."""
+        return sum(self.widths[place] for place in self.kept) + self.gap * (len(self.kept) - 1)
+
+
+def render(result: ReplayResult, console: Console, advice: Console | None = None) -> None:
+    """Print the result; advice goes to its own console (stderr) where one is given."""
+    width = min(console.width, WIDEST) if console.is_terminal else PIPE_WIDTH
+    glyphs = Glyphs.fitting(terminal=console.is_terminal, unicode=not console.options.ascii_only)
+    tables = {load: columns(result, load, glyphs) for load in loads(result.cells)}
+    layout = _fit(list(tables.values()), width)
+    several = len(tables) > 1
+    _print(console, _paragraph(notes.title(result), width, "bold"))
+    _print(console, _paragraph(notes.engine(result), width))
+    for load, table in tables.items():
+        if several:
+            _print(console, [Text(), Text(notes.offered(result, load), "bold")])
+        for line in notes.conservation(result, load):
+            _print(console, _paragraph(line, width))
+        _print(console, [Text(), *_table(table, layout, glyphs)])
+    _print(console, [*_left_out(table, layout), Text()])
+    for label, text in notes.facts(result):
+        _print(console, _labelled(label, text, width, "dim"))
+    for text in notes.warnings(result):
+        _print(console, _labelled("warning", text, width, "bold yellow"))
+    for text in islice(notes.advice(result), notes.ADVICE):
+        _print(advice or console, _labelled("try", text, width, "bold"))
+    for verdict in result.verdicts:
+        where = f"At load {verdict.load:g}: " if several else ""
+        _print(console, [Text(), *_paragraph(where + verdict.text, width)])
+
+
+def _table(wanted: Sequence[Column], layout: Layout, glyphs: Glyphs) -> Iterator[Text]:
+    kept = [(wanted[place], layout.widths[place]) for place in layout.kept]
+    for line in (0, 1):
+        yield _row([Text(_pad(each, each.head[line], width)) for each, width in kept], layout.gap)
+    yield Text(glyphs.rule * layout.width, "dim")
+    for row in range(len(wanted[0].texts)):
+        cells = [Text(_pad(each, each.texts[row], width), _style(each, row)) for each, width in kept]
+        yield _row(cells, layout.gap)
+
+
+def _left_out(wanted: Sequence[Column], layout: Layout) -> Iterator[Text]:
+    names = [each.name or " ".join(each.head) for place, each in enumerate(wanted) if place not in layout.kept]
+    if names:
+        yield Text(f"(no room for: {', '.join(names)})", "dim")
+
+
+def _fit(tables: Sequence[Sequence[Column]], room: int) -> Layout:
+    """Lay out all loads alike: close the gaps first, then drop what can best be spared."""
+    widths = [max(each.width for each in same) for same in zip(*tables, strict=True)]
+    kept = list(range(len(widths)))
+    while True:
+        for gap in (2, 1):
+            layout = Layout(widths, kept, gap)
+            if layout.width <= room:
+                return layout
+        least = min(kept, key=lambda place: tables[0][place].keep)
+        if tables[0][least].keep == 9:
+            return layout
+        kept = [place for place in kept if place != least]
+
+
+def _pad(column: Column, text: str, width: int) -> str:
+    return text.ljust(width) if column.left else text.rjust(width)
+
+
+def _row(cells: Sequence[Text], gap: int) -> Text:
+    line = Text(" " * gap).join(cells)
+    line.rstrip()
+    return line
+
+
+def _style(column: Column, row: int) -> str:
+    if row in column.best:
+        return "bold"
+    return "dim" if column.faint else ""
+
+
+def _paragraph(text: str, width: int, style: str = "", indent: int = 0) -> list[Text]:
+    # a number is not parted from its unit
+    text = re.sub(r"(?<=\d) (?=(?:s|ms)\b|%)", NO_BREAK, text)
+    lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return [Text(line.replace(NO_BREAK, " "), style) for line in lines]
+
+
+def _labelled(label: str, text: str, width: int, style: str) -> list[Text]:
+    lines = _paragraph(f"{label:<{MARGIN}}{text}", width, indent=MARGIN)
+    lines[0].stylize(style, 0, MARGIN)
+    return lines
+
+
+def _print(console: Console, lines: Sequence[Text]) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False)
