@@ -30,6 +30,8 @@ COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "overhead", "swap_o
 STATUS = ("finished", "rejected", "unfinished")
 FINISHED, REJECTED, UNFINISHED = 0, 1, 2
 
+CALIBRATION = "calibration sample"
+"""In `Policy.knows`: the policy learns from requests that are not in the replayed trace."""
 SCRATCH = 36
 """Numbers a policy may keep per job."""
 PARAMETERS = 16
@@ -47,11 +49,11 @@ JOB = np.dtype(
         ("last_run_s", "f8"),  # end of the last step it took part in; its arrival before that
         ("review_s", "f8"),  # writable: ask for a new rank at this time though it has not run
         ("client_tokens", "f8"),  # its client's virtual token counter (only policies that name client weights)
+        ("review_step", "f8"),  # writable: as review_s, but a step number
         ("last_run_step", "i8"),  # number of the last step it took part in; that of its arrival - 1 before
-        ("review_step", "i8"),  # writable: as review_s, but a step number
         ("prompt_tokens", "i4"),
         ("predicted_class", "i4"),  # length class 0 (short) .. 4 (long) of predicted_tokens
-        ("prefilled_tokens", "i4"),
+        ("prefill_left_tokens", "i4"),  # to prefill (again) before its next round
         ("emitted_tokens", "i4"),
         ("rounds", "i4"),
         ("accepted_tokens", "i4"),
@@ -218,7 +220,7 @@ class Policy:
         parameters: name -> value, in the order of the rank function's arguments.
         source: paper or system the rule is from.
         summary: one line for people.
-        knows: what it is allowed to know, for people.
+        knows: what it is allowed to know, for people; `CALIBRATION` among them means it cannot run without a sample.
         oracle: gets perfect predictions, including rounds; wears an asterisk.
         rerank: "run" as told at `rank`; "step": all waiting jobs anew whenever a place is free.
         calibrate: fills `system.table` from a calibration sample and the parameters.

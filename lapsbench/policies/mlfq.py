@@ -1,0 +1,44 @@
+"""FastServe's skip-join multilevel feedback queue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapsbench.policies.registry import policy
+from lapsbench.policies.view import LEVEL
+
+if TYPE_CHECKING:
+    from lapsbench.policies.view import Job, System
+
+
+@policy(preemptive=True, source="FastServe (arXiv 2305.05920)", knows=("attained service", "prompt length"))
+def mlfq(job: Job, system: System, quantum_s: float = 0.01, starvation_s: float = 3.0) -> float:
+    """Level by attained service, quantum 10 ms doubling; joins below its prefill time; to the top after 3 s idle.
+
+    A queue is a deque: arrivals go to its back, a job that has run goes to its front, as FastServe's code does.
+    scratch: 0 level + 1 (0: not queued yet), 1 attained service when it entered the level, 2 order within the level.
+    """
+    if job.scratch[0] == 0:
+        level = 0.0
+        quantum = quantum_s
+        while quantum < job.prefill_s and level < 60.0:
+            quantum *= 2.0
+            level += 1.0
+        job.scratch[0] = level + 1.0
+        job.scratch[2] = system.step
+    elif job.last_run_step == system.step - 1:
+        level = job.scratch[0] - 1.0
+        quantum = quantum_s
+        for _ in range(int(level)):
+            quantum *= 2.0
+        if job.attained_s - job.scratch[1] > quantum:
+            job.scratch[0] += 1.0
+            job.scratch[1] = job.attained_s
+        job.scratch[2] = -system.step
+    elif job.scratch[0] > 1.0 and system.now_s >= job.last_run_s + starvation_s:
+        job.scratch[0] = 1.0
+        job.scratch[1] = job.attained_s
+        job.scratch[2] = -system.step
+    if job.scratch[0] > 1.0:
+        job.review_s = job.last_run_s + starvation_s
+    return job.scratch[0] * LEVEL + job.scratch[2]

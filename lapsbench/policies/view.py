@@ -1,0 +1,86 @@
+"""What a policy sees, as types, and the few helpers policies share. `core.JOB` and `core.SYSTEM` are the truth."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+from numba import njit
+
+if TYPE_CHECKING:
+    from lapsbench.core import Floats
+
+LEVEL = 2.0**40
+"""Distance between queue levels whose order within a level is a step number: exact in a float64."""
+TIER = 1e7
+"""Distance between tiers of `tiered`: leaves 1e-8 of resolution at 16 tiers."""
+
+
+class Job(Protocol):
+    """One live request. Fields and units: `lapsbench.core.JOB`."""
+
+    arrival_s: float
+    predicted_tokens: float
+    predicted_rounds: float
+    prefill_s: float
+    attained_s: float
+    last_run_s: float
+    review_s: float
+    client_tokens: float
+    last_run_step: int
+    review_step: float
+    prompt_tokens: int
+    predicted_class: int
+    prefill_left_tokens: int
+    emitted_tokens: int
+    rounds: int
+    accepted_tokens: int
+    scratch: Floats
+
+
+class System(Protocol):
+    """Everything else a policy may see. Fields and units: `lapsbench.core.SYSTEM`."""
+
+    now_s: float
+    step: int
+    max_batch: int
+    draft_tokens: int
+    mean_tokens_per_round: float
+    mean_round_s: float
+    mean_service_s: float
+    service_p20_s: float
+    params: Floats
+    table: Floats
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def tiered(tier: float, key: float) -> float:
+    """Return one number that orders by (tier, key), for keys below `TIER`; larger keys share the end of their tier."""
+    return tier * TIER + min(key, TIER - 1.0)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def rounds_left(job: Job, system: System, prior_rounds: float) -> float:
+    """Estimate the rounds a job still needs.
+
+    max(predicted - emitted, 1) / tau, with tau = (tokens + k0 m0) / (rounds + k0) the tokens per round shrunken towards
+    the calibration mean m0 with k0 = prior_rounds (empirical Bayes; k0 = 0 is the plain running mean).
+    """
+    rounds = job.rounds + prior_rounds
+    tau = system.mean_tokens_per_round
+    if rounds > 0:
+        tau = (job.rounds + job.accepted_tokens + prior_rounds * tau) / rounds
+    return max(job.predicted_tokens - job.emitted_tokens, 1.0) / tau
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def deviation(values: Floats, first: int, size: int) -> float:
+    """Return standard deviation over mean of values[first:first + size]."""
+    mean = 0.0
+    for i in range(first, first + size):
+        mean += values[i]
+    mean /= size
+    squares = 0.0
+    for i in range(first, first + size):
+        squares += (values[i] - mean) * (values[i] - mean)
+    return math.sqrt(squares / size) / mean

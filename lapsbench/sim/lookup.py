@@ -1,0 +1,69 @@
+"""Compiled look-ups in the price tables of `sim/cost.py`. Same arithmetic, in the same order, as the twin's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from numba import njit
+
+from lapsbench.sim.memory import floats
+
+if TYPE_CHECKING:
+    from lapsbench.core import Floats
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def line(knots: Floats, size: int, values: Floats, first: int, x: float) -> float:
+    """Interpolate values[first:first + size] over `knots` at x: constant below the first, continued past the last."""
+    if size == 1 or x <= knots[0]:
+        return values[first]
+    left = size - 2
+    while left > 0 and knots[left] > x:  # a scan: grids have a dozen knots
+        left -= 1
+    fraction = (x - knots[left]) / (knots[left + 1] - knots[left])
+    below = values[first + left]
+    return below + fraction * (values[first + left + 1] - below)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def step_time(sim: Any, component: int, batch: int, context: float) -> float:
+    """Price one component of a step, at least zero."""
+    row = component * (sim.max_batch + 1) + batch
+    return max(0.0, line(floats(sim.context_at), sim.contexts, floats(sim.step_s_at), row * sim.contexts, context))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def chunk_time(sim: Any, component: int, tokens: int, cached: int) -> float:
+    """Price a prefill chunk: along cached tokens, then along new tokens; at least zero."""
+    knots, size, x = floats(sim.query_at), sim.queries, float(tokens)
+    times, context = floats(sim.chunk_s_at), floats(sim.cached_at)
+    first = component * size * sim.cacheds
+    if size == 1 or x <= knots[0]:
+        return max(0.0, line(context, sim.cacheds, times, first, float(cached)))
+    left = size - 2
+    while left > 0 and knots[left] > x:
+        left -= 1
+    below = line(context, sim.cacheds, times, first + left * sim.cacheds, float(cached))
+    above = line(context, sim.cacheds, times, first + (left + 1) * sim.cacheds, float(cached))
+    fraction = (x - knots[left]) / (knots[left + 1] - knots[left])
+    return max(0.0, below + fraction * (above - below))
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def step_price(sim: Any, component: int, batch: int, context: float) -> float:
+    """Look a component up, and count whether that was beyond the measured grid."""
+    sim.lookups += 1
+    if context > floats(sim.step_limit_at)[component * (sim.max_batch + 1) + batch]:
+        sim.lookups_beyond += 1
+    return step_time(sim, component, batch, context)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def chunk_price(sim: Any, component: int, tokens: int, cached: int, shared: bool) -> float:  # noqa: FBT001
+    """Look a prefill chunk up; one that shares its pass over the weights pays only what it adds."""
+    sim.lookups += 1
+    limit = floats(sim.chunk_limit_at)
+    if tokens > limit[2 * component] or cached > limit[2 * component + 1]:
+        sim.lookups_beyond += 1
+    full = chunk_time(sim, component, tokens, cached)
+    return max(0.0, full - chunk_time(sim, component, 1, 0)) if shared else full

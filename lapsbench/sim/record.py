@@ -1,0 +1,101 @@
+"""Build the `state.SIM` record of a replay, and own the arrays whose addresses it holds."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapsbench.core import JOB, ON_PREEMPT, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.sim.memory import address
+from lapsbench.sim.state import ARRIVALS, BUCKET, HIDDEN, PRICES, SIM
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.setup import Setup
+
+
+class Record:
+    """A workload, an engine and its prices as one record: `self.sim`."""
+
+    def __init__(self, work: Workload, engine: Engine, costs: StepCosts) -> None:
+        self.owned: dict[str, NDArray[Any]] = {}
+        blank = np.zeros(1, SIM).view(np.recarray)
+        self.sim: Any = blank[0]
+        self.own({name: getattr(work, name) for name in ARRIVALS if hasattr(work, name)})
+        self.own({name: getattr(costs, name) for name in PRICES})
+        sim = self.sim
+        sim.requests, sim.clients = len(work), work.clients
+        sim.contexts, sim.queries, sim.cacheds = len(costs.context), len(costs.query), len(costs.cached)
+        sim.max_batch, sim.draft_tokens, sim.prefill_budget = (
+            engine.max_batch,
+            engine.draft_tokens,
+            engine.prefill_budget,
+        )
+        sim.kv_tokens, sim.on_preempt = engine.kv_tokens, ON_PREEMPT.index(engine.on_preempt)
+
+    def own(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Keep the arrays alive and note their addresses."""
+        for name, array in arrays.items():
+            self.owned[name] = np.ascontiguousarray(array)
+            self.sim[f"{name}_at"] = address(self.owned[name])
+
+
+class Replay(Record):
+    """A record with everything a policy's replay needs."""
+
+    def __init__(self, work: Workload, engine: Engine, policy: Policy, costs: StepCosts, setup: Setup) -> None:
+        super().__init__(work, engine, costs)
+        self.setup = setup
+        n, sim = len(work), self.sim
+        self.jobs, self.hidden = np.zeros(n, JOB), np.zeros(n, HIDDEN)
+        for name in ("last_emit_s", "itl_max_s", "admitted_s", "first_token_s", "finished_s"):
+            self.hidden[name] = math.nan
+        self.hidden["status"] = UNFINISHED
+        self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
+        self.own({"jobs": self.jobs, "hidden": self.hidden, "system": setup.system.copy()})
+        most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
+        sim.need_buckets = (most >> BUCKET) + 1 if engine.kv_tokens else 1
+        sim.heap_room = 2 * n + 64
+        self.own(_rooms(n, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
+        sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
+        sim.charged = policy.client_weights is not None
+        if policy.client_weights is not None:
+            sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
+        sim.stall_steps, sim.culprit = setup.stall_steps, -1
+
+    def outcome(self, stopped: str) -> Outcome:
+        """Copy the results out of the records."""
+        hidden, jobs = self.hidden, self.jobs
+        return Outcome(
+            admitted_s=hidden["admitted_s"].copy(),
+            first_token_s=hidden["first_token_s"].copy(),
+            finished_s=hidden["finished_s"].copy(),
+            rounds=jobs["rounds"].copy(),
+            accepted_tokens=jobs["accepted_tokens"].copy(),
+            preemptions=hidden["preemptions"].copy(),
+            recomputed_tokens=hidden["recomputed_tokens"].copy(),
+            status=hidden["status"].copy(),
+            itl_max_s=hidden["itl_max_s"].copy(),
+            alone_s=self.setup.alone_s,
+            steps=int(self.sim.step),
+            makespan_s=float(self.sim.now_s),
+            lookups=int(self.sim.lookups),
+            lookups_beyond=int(self.sim.lookups_beyond),
+            stopped=stopped,
+        )
+
+
+def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
+    numbers = {"running": batch, "before": batch, "chunk": batch, "swap_outs": batch, "swap_ins": batch}
+    numbers |= {"heap_job": heap, "due_s_job": heap, "due_step_job": heap, "stash": n, "spare": n + batch}
+    ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": batch}
+    ranks |= {"heap_rank": heap, "due_s": heap, "due_step": heap}
+    rooms: dict[str, NDArray[Any]] = {name: np.empty(size, np.int32) for name, size in numbers.items()}
+    rooms |= {name: np.empty(size) for name, size in ranks.items()}
+    rooms |= {name: np.zeros(clients, np.int64) for name in ("client_prompt", "client_emitted", "client_waiting")}
+    rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients)}
+    return rooms | {"chunk_tokens": np.empty(batch, np.int64)}

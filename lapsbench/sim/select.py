@@ -1,0 +1,220 @@
+"""Choosing the batch of a step: the best-ranked live jobs that fit, and what preemption does to the rest.
+
+Two ways to the same choice: without a memory limit only the border between batch and heap moves; with one, the jobs
+are walked in order. In the names of arguments, `sim` is a `state.SIM` record.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
+from lapsbench.sim.heap import insertion_sort, pop
+from lapsbench.sim.lookup import step_price
+from lapsbench.sim.memory import floats, hidden_at, ints, job_at
+from lapsbench.sim.queue import ask, fresh, held, rerank_running, rerank_waiting, unwait, wait
+from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def select(rank: Any, sim: Any) -> None:
+    """Choose the batch where memory is unlimited: fill free places, then let better jobs displace worse ones."""
+    if sim.rerank_all and sim.preemptive:
+        rerank_running(rank, sim)
+    if sim.in_wait == 0:
+        return
+    if sim.rerank_all and (sim.preemptive or sim.in_batch < sim.max_batch):
+        rerank_waiting(rank, sim)
+    while sim.in_batch < sim.max_batch and fresh(sim):
+        job = ints(sim.heap_job_at)[0]
+        sim.in_heap = pop(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap)
+        unwait(sim, job)
+        join(sim, sim.in_batch, job)
+        sim.in_batch += 1
+    if sim.preemptive and fresh(sim):
+        displace(sim)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def displace(sim: Any) -> None:
+    """Exchange the worst running jobs for better waiting ones.
+
+    With the batch sorted, the i-th worst runner meets the i-th best waiter until it is no longer worse: the chosen are
+    the best of both. A displaced job goes back to the heap at once: it can only come up again when the exchange is over.
+    """
+    ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
+    heap_rank, heap_job = floats(sim.heap_rank_at), ints(sim.heap_job_at)
+    worst, worst_job = -np.inf, -1
+    for i in range(sim.in_batch):
+        if ranks[i] > worst or (ranks[i] == worst and numbers[i] > worst_job):
+            worst, worst_job = ranks[i], numbers[i]
+    if not (heap_rank[0] < worst or (heap_rank[0] == worst and heap_job[0] < worst_job)):
+        return
+    insertion_sort(ranks, numbers, sim.in_batch)
+    for place in range(sim.in_batch - 1, -1, -1):
+        job, key = numbers[place], ranks[place]
+        if not fresh(sim):
+            return
+        other, best = heap_job[0], heap_rank[0]
+        if not (best < key or (best == key and other < job)):
+            return
+        sim.in_heap = pop(heap_rank, heap_job, sim.in_heap)
+        unwait(sim, other)
+        join(sim, place, other)
+        leave(sim, job)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def join(sim: Any, place: int, job: int) -> None:
+    """Give a job a place in the batch; its memory is read back if it was swapped out."""
+    own = hidden_at(sim.hidden_at, job)
+    ints(sim.running_at)[place] = job
+    floats(sim.running_rank_at)[place] = own.rank
+    own.resident = 1
+    if own.swapped == 1:
+        ints(sim.swap_ins_at)[sim.in_swap_ins] = job
+        sim.in_swap_ins += 1
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def leave(sim: Any, job: int) -> None:
+    """Preempt a running job: it waits again, and its memory goes by the engine's rule."""
+    own = hidden_at(sim.hidden_at, job)
+    own.preemptions += 1
+    if sim.on_preempt == RECOMPUTE:
+        evict(sim, job)
+    elif sim.on_preempt == SWAP:
+        own.resident = 0
+        if own.cached_tokens > 0:
+            own.swapped = 1
+            ints(sim.swap_outs_at)[sim.in_swap_outs] = job
+            sim.in_swap_outs += 1
+    wait(sim, job)
+    ask(sim, job)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def evict(sim: Any, job: int) -> None:
+    """Drop a job's KV: it must prefill its prompt and what it has emitted again."""
+    own, view = hidden_at(sim.hidden_at, job), job_at(sim.jobs_at, job)
+    own.resident = 0
+    own.peak_tokens = max(own.peak_tokens, own.cached_tokens)
+    own.recomputed_tokens += own.cached_tokens
+    own.cached_tokens = 0
+    view.prefill_left_tokens = view.prompt_tokens + view.emitted_tokens
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def swap_time(sim: Any) -> float:
+    """Price what was swapped out, then in, each in the order of their numbers."""
+    total = 0.0
+    jobs = ints(sim.swap_outs_at)
+    insertion_sort(jobs, jobs, sim.in_swap_outs)
+    for i in range(sim.in_swap_outs):
+        total += step_price(sim, SWAP_OUT, 1, float(hidden_at(sim.hidden_at, jobs[i]).cached_tokens))
+    jobs = ints(sim.swap_ins_at)
+    insertion_sort(jobs, jobs, sim.in_swap_ins)
+    for i in range(sim.in_swap_ins):
+        own = hidden_at(sim.hidden_at, jobs[i])
+        own.swapped = 0
+        total += step_price(sim, SWAP_IN, 1, float(own.cached_tokens))
+    sim.in_swap_outs = 0
+    sim.in_swap_ins = 0
+    return total
+
+
+# with a memory limit -----------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def select_within_memory(rank: Any, sim: Any) -> None:
+    """Choose the batch within `kv_tokens`: walk running and waiting jobs in order, take each that fits."""
+    if sim.rerank_all or not sim.preemptive:
+        rerank_running(rank, sim)
+    if sim.rerank_all and sim.in_wait > 0:
+        rerank_waiting(rank, sim)
+    before, before_rank = ints(sim.before_at), floats(sim.before_rank_at)
+    running, running_rank = ints(sim.running_at), floats(sim.running_rank_at)
+    heap_rank, heap_job, stash = floats(sim.heap_rank_at), ints(sim.heap_job_at), ints(sim.stash_at)
+    runners = sim.in_batch
+    for i in range(runners):
+        before[i], before_rank[i] = running[i], running_rank[i]
+    insertion_sort(before_rank, before, runners)
+    chosen, used, stashed, seen = 0, 0, 0, 0
+    while chosen < sim.max_batch:
+        from_batch = seen < runners
+        from_heap = someone_may_fit(sim, sim.kv_tokens - used) and fresh(sim)
+        if from_batch and from_heap and sim.preemptive:
+            key, best = before_rank[seen], heap_rank[0]
+            from_batch = key < best or (key == best and before[seen] < heap_job[0])
+        if from_batch:
+            job = before[seen]
+            seen += 1
+            if used + held(sim, job) <= sim.kv_tokens:
+                used += held(sim, job)
+                running[chosen], running_rank[chosen] = job, hidden_at(sim.hidden_at, job).rank
+                chosen += 1
+                hidden_at(sim.hidden_at, job).marked = 1
+        elif from_heap:
+            job = heap_job[0]
+            sim.in_heap = pop(heap_rank, heap_job, sim.in_heap)
+            unwait(sim, job)
+            if used + held(sim, job) <= sim.kv_tokens:
+                used += held(sim, job)
+                join(sim, chosen, job)
+                chosen += 1
+            else:
+                stash[stashed] = job
+                stashed += 1
+        else:
+            break
+    sim.in_batch = chosen
+    for i in range(stashed):
+        wait(sim, stash[i])
+    for i in range(runners):
+        if hidden_at(sim.hidden_at, before[i]).marked == 0:
+            leave(sim, before[i])
+        hidden_at(sim.hidden_at, before[i]).marked = 0
+    if sim.on_preempt == KEEP:
+        make_room(sim, used, runners)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def someone_may_fit(sim: Any, tokens: int) -> bool:
+    """Say whether a waiting job could need as little as `tokens`: ends the walk when memory is full."""
+    if sim.in_wait == 0:
+        return False
+    while sim.lowest_need < sim.need_buckets and ints(sim.needs_at)[sim.lowest_need] == 0:
+        sim.lowest_need += 1
+    return sim.lowest_need << BUCKET <= tokens
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def make_room(sim: Any, used: int, runners: int) -> None:
+    """Evict the worst-ranked waiting jobs that still hold memory (the spare) until all residents fit."""
+    spare, before = ints(sim.spare_at), ints(sim.before_at)
+    size, total = 0, used
+    for i in range(sim.in_spare + runners):
+        job = spare[i] if i < sim.in_spare else before[i - sim.in_spare]
+        own = hidden_at(sim.hidden_at, job)
+        if own.state == WAITING and own.resident == 1 and own.marked == 0:
+            own.marked = 1
+            total += held(sim, job)
+            spare[size] = job  # never ahead of what is still to be read
+            size += 1
+    for i in range(size):
+        hidden_at(sim.hidden_at, spare[i]).marked = 0
+    while total > sim.kv_tokens:
+        worst = 0
+        for i in range(1, size):
+            key, most = hidden_at(sim.hidden_at, spare[i]).rank, hidden_at(sim.hidden_at, spare[worst]).rank
+            if key > most or (key == most and spare[i] > spare[worst]):
+                worst = i
+        total -= held(sim, spare[worst])
+        evict(sim, spare[worst])
+        size -= 1
+        spare[worst] = spare[size]
+    sim.in_spare = size

@@ -1,0 +1,96 @@
+"""What a replay needs beyond the workload: solo times, what the policy has learnt, and when to give up."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lapsbench.core import CALIBRATION, SYSTEM, Calibration, Engine, Policy, Workload
+from lapsbench.errors import LapsbenchError
+from lapsbench.policies.predictors import length_class
+from lapsbench.sim.alone import walk
+from lapsbench.sim.record import Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lapsbench.core import Floats, Ints
+    from lapsbench.sim.cost import StepCosts
+
+
+@dataclass(frozen=True, slots=True)
+class Solo:
+    """Every request on an idle engine; the same for every policy and load."""
+
+    alone_s: Floats
+    rounds: Ints
+    prefill_s: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Arrays of one value per request, and `core.SYSTEM` as an array of one."""
+
+    alone_s: Floats
+    prefill_s: Floats
+    predicted_rounds: Floats
+    system: NDArray[np.void]
+    stall_steps: int
+
+
+def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
+    """Walk every request alone through the engine."""
+    n, record = len(work), Record(work, engine, costs)
+    single = Solo(np.zeros(n), np.zeros(n, np.int32), np.zeros(n))
+    walk(record.sim, single.alone_s, single.rounds, single.prefill_s)
+    return single
+
+
+def set_up(
+    work: Workload, engine: Engine, policy: Policy, single: Solo, calibration: Calibration | None
+) -> tuple[Workload, Setup]:
+    """Return the workload as this policy may know it (oracles are told the truth), and the rest of the set-up.
+
+    Raises:
+        LapsbenchError: the policy learns from a calibration sample and there is none.
+    """
+    n = len(work)
+    if policy.oracle:
+        truth = work.output_tokens.astype(np.float64)
+        work = replace(work, predicted_tokens=truth, predicted_class=length_class(truth))
+    rounds = single.rounds.astype(np.float64) if policy.oracle else np.full(n, math.nan)
+    most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
+    pieces = math.ceil(most / engine.prefill_budget) if engine.prefill_budget else 1
+    return work, Setup(
+        alone_s=single.alone_s,
+        prefill_s=single.prefill_s,
+        predicted_rounds=rounds,
+        system=_system(engine, policy, calibration),
+        stall_steps=1000 + 2 * engine.max_batch * pieces,
+    )
+
+
+def _system(engine: Engine, policy: Policy, calibration: Calibration | None) -> NDArray[np.void]:
+    system = np.zeros(1, SYSTEM)
+    system["max_batch"], system["draft_tokens"] = engine.max_batch, engine.draft_tokens
+    system["params"][0, : len(policy.parameters)] = list(policy.parameters.values())
+    if calibration is None:
+        if CALIBRATION in policy.knows:
+            raise LapsbenchError(
+                "learns from a calibration sample, and the profile has no acceptance bank to take one from",
+                where=f"policy {policy.name!r}",
+                hint="--calibration TRACE",
+            )
+        for name in ("mean_tokens_per_round", "mean_round_s", "mean_service_s", "service_p20_s"):
+            system[name] = math.nan
+        return system
+    system["mean_tokens_per_round"] = calibration.mean_tokens_per_round
+    system["mean_round_s"] = calibration.mean_round_s
+    system["mean_service_s"] = calibration.service_s.mean()
+    system["service_p20_s"] = np.quantile(calibration.service_s, 0.2)
+    if policy.calibrate is not None:
+        system["table"][0] = policy.calibrate(calibration, policy.parameters)
+    return system

@@ -1,0 +1,119 @@
+"""The records a replay lives in: what the simulator knows of a job, and where the replay stands."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FUTURE, WAITING, RUNNING, GONE = 0, 1, 2, 3
+"""`HIDDEN.state`."""
+KEEP, SWAP, RECOMPUTE = 0, 1, 2
+"""`SIM.on_preempt`, in the order of `core.ON_PREEMPT`."""
+GOING, DONE, STALLED, NAN_RANK = 0, 1, 2, 3
+"""What `kernel.advance` returns."""
+BUCKET = 6
+"""KV needs of waiting jobs are counted in buckets of 2**6 tokens."""
+
+HIDDEN = np.dtype(
+    [
+        ("rank", "f8"),
+        ("last_emit_s", "f8"),
+        ("itl_max_s", "f8"),
+        ("admitted_s", "f8"),
+        ("first_token_s", "f8"),
+        ("finished_s", "f8"),
+        ("recomputed_tokens", "i8"),
+        ("cached_tokens", "i4"),
+        ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
+        ("preemptions", "i4"),
+        ("state", "u1"),
+        ("status", "u1"),
+        ("resident", "u1"),
+        ("swapped", "u1"),
+        ("started", "u1"),  # has been part of a step
+        ("chunked", "u1"),  # prefills in this step, so does no round
+        ("marked", "u1"),  # scratch of the loops that need a set
+    ],
+    align=True,
+)
+"""What the simulator knows of a job and its policy does not."""
+
+ARRIVALS = (  # the workload and its bank
+    "arrival_s",
+    "prompt_tokens",
+    "output_tokens",
+    "predicted_tokens",
+    "predicted_rounds",
+    "predicted_class",
+    "prefill_s",
+    "client",
+    "recording_start",
+    "recording_tokens",
+    "recording_shift",
+    "accept_runs",
+)
+ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
+    "jobs",
+    "hidden",
+    "system",
+    "running",
+    "running_rank",
+    "before",
+    "before_rank",
+    "chunk",
+    "chunk_rank",
+    "chunk_tokens",
+    "swap_outs",
+    "swap_ins",
+    "heap_job",
+    "heap_rank",
+    "due_s_job",
+    "due_s",
+    "due_step_job",
+    "due_step",
+    "stash",
+    "spare",
+    "needs",
+    "client_lift",
+    "client_prompt",
+    "client_emitted",
+    "client_waiting",
+)
+PRICES = ("context", "step_s", "step_limit", "query", "cached", "chunk_s", "chunk_limit")  # of cost.StepCosts
+RULES = (
+    "max_batch",
+    "draft_tokens",
+    "prefill_budget",
+    "kv_tokens",
+    "on_preempt",
+    "preemptive",
+    "rerank_all",
+    "charged",
+    "stall_steps",
+)
+CLOCK = (
+    "step",
+    "next_request",
+    "in_batch",
+    "in_wait",
+    "in_heap",
+    "in_due_s",
+    "in_due_step",
+    "in_swap_outs",
+    "in_swap_ins",
+    "in_spare",
+    "lowest_need",  # no waiting job lies in a lower bucket of KV needs
+    "idle_steps",
+    "gone",
+    "lookups",
+    "lookups_beyond",
+    "culprit",  # request whose rank was NaN, or -1
+)
+SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "queries", "cacheds")
+
+SIM = np.dtype(
+    [("now_s", "f8"), ("w_in", "f8"), ("w_out", "f8")]
+    + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
+    + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *PRICES)],
+    align=True,
+)
+"""One replay: its clock and counts, the rules it runs under, and the addresses of its arrays."""
