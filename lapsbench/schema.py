@@ -87,13 +87,20 @@ SUMMARY = pa.schema(
 )
 
 
-def write_parquet(table: pa.Table, path: Path, kind: str, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write `table` as `kind`/1 with zstd; the file appears whole or not at all.
+def write_parquet(
+    table: pa.Table,
+    path: Path,
+    kind: str,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    extra: Mapping[bytes, bytes] | None = None,
+) -> None:
+    """Write `table` as `kind`/1 with zstd; the file appears whole or not at all. `extra` is further metadata.
 
     Raises:
         LapsbenchError: the disk is full, or the folder cannot be written.
     """
-    metadata = {TAG: f"{kind}/1".encode()}
+    metadata = {TAG: f"{kind}/1".encode(), **(extra or {})}
     if provenance is not None:
         metadata[PROVENANCE] = json.dumps(provenance, sort_keys=True).encode()
     part = path.with_name(path.name + ".part")

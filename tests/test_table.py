@@ -30,6 +30,7 @@ def result(cells, **other):
         "predict": "noisy:sigma=0.5",
         "engine": Engine(kv_tokens=4096),
         "rate_rps": None,
+        "capacity_rps": 20.0,
         "baseline": "fcfs",
         "slo": None,
         "provenance": "published figures, not measured here",

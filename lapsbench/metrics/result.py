@@ -23,6 +23,7 @@ class ReplayResult:
     Attributes:
         predict: the predictor as typed, for example "noisy:sigma=0.5".
         rate_rps: what `--rate` asked for; None with `--load` or on the trace's own clock.
+        capacity_rps: what `--load` is a fraction of.
         cells: in the order policies, loads and seeds were asked for.
         comparisons: from `comparison.compare` with `baseline`.
         provenance: the profile's label, what its numbers are worth.
@@ -35,6 +36,7 @@ class ReplayResult:
     predict: str
     engine: Engine
     rate_rps: float | None
+    capacity_rps: float
     baseline: str
     slo: Slo | None
     cells: tuple[CellSummary, ...]
@@ -59,6 +61,7 @@ def to_json(result: ReplayResult) -> dict[str, Any]:
         "predict": result.predict,
         "engine": asdict(result.engine),
         "rate_rps": result.rate_rps,
+        "capacity_rps": result.capacity_rps,
         "slo": asdict(result.slo) if result.slo else None,
         "baseline": result.baseline,
         "cells": [_cell(cell) for cell in result.cells],

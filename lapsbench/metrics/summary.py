@@ -79,7 +79,7 @@ def summarize(
 ) -> CellSummary:
     """Boil one cell down; the fields of `CellSummary` say what is what.
 
-    `warmup` comes from `warmup_cut` on the baseline and is the same for every policy of this load and seed.
+    `warmup` comes from `warmup_cut` and is the same for every policy of this load and seed.
 
     Raises:
         LapsbenchError: requests got lost, which only a defect in the simulator can do.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from lapsbench.core import CALIBRATION
 from lapsbench.policies.registry import policy
-from lapsbench.policies.view import deviation, rounds_left, tiered
+from lapsbench.policies.view import deviation, tiered, tokens_per_round
 
 if TYPE_CHECKING:
     from lapsbench.policies.view import Job, System
@@ -50,9 +50,10 @@ def laps_sd(
         if size == 0 or (job.scratch[2] == size and deviation(job.scratch, MEANS, size) < eps):
             job.scratch[0] = 1.0
     perceptible = job.scratch[0] > 0
-    left = rounds_left(job, system, prior_rounds) if perceptible else 0.0
+    tokens_left = job.predicted_tokens - job.emitted_tokens
     if size == 0:
-        return left
+        return tokens_left / tokens_per_round(job, system, prior_rounds)
+    left = max(tokens_left, 1.0) / tokens_per_round(job, system, prior_rounds) if perceptible else 0.0
     service_s = job.attained_s + left * system.mean_round_s
     threshold_s = quantum_s if quantum_s > 0 else system.service_p20_s
     queue = 0

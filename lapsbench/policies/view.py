@@ -60,17 +60,15 @@ def tiered(tier: float, key: float) -> float:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def rounds_left(job: Job, system: System, prior_rounds: float) -> float:
-    """Estimate the rounds a job still needs.
+def tokens_per_round(job: Job, system: System, prior_rounds: float) -> float:
+    """Estimate a job's tokens per round: (tokens + k0 m0) / (rounds + k0), shrunken towards the calibration mean m0.
 
-    max(predicted - emitted, 1) / tau, with tau = (tokens + k0 m0) / (rounds + k0) the tokens per round shrunken towards
-    the calibration mean m0 with k0 = prior_rounds (empirical Bayes; k0 = 0 is the plain running mean).
+    Empirical Bayes with k0 = prior_rounds; k0 = 0 is the plain running mean, m0 before the first round.
     """
     rounds = job.rounds + prior_rounds
-    tau = system.mean_tokens_per_round
-    if rounds > 0:
-        tau = (job.rounds + job.accepted_tokens + prior_rounds * tau) / rounds
-    return max(job.predicted_tokens - job.emitted_tokens, 1.0) / tau
+    if rounds == 0:
+        return system.mean_tokens_per_round
+    return (job.rounds + job.accepted_tokens + prior_rounds * system.mean_tokens_per_round) / rounds
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -33,10 +33,12 @@ def title(result: ReplayResult) -> str:
 def offered(result: ReplayResult, load: float | None) -> str:
     """Say how much traffic was offered."""
     rates = {cell.metrics["offered_rps"] for cell in result.cells if cell.load == load} - {None}
-    rate = f"{max(each for each in rates if each):.3g} req/s" if rates else "all at once"
+    fastest = max((each for each in rates if each), default=None)
+    rate = f"{fastest:.3g} req/s" if fastest else "all at once"
     if load is not None:
         return f"load {load:g} ({rate})"
-    return f"rate {rate}" if result.rate_rps else f"the trace's own clock ({rate})"
+    share = f", load {fastest / result.capacity_rps:.2f}" if fastest else ""
+    return f"rate {rate}{share}" if result.rate_rps else f"the trace's own clock ({rate}{share})"
 
 
 def engine(result: ReplayResult) -> str:

@@ -1,0 +1,244 @@
+"""The command line: parse, call, print. Nothing heavy is imported until a command needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lapsbench import __version__
+from lapsbench.errors import LapsbenchError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lapsbench.metrics.result import ReplayResult
+    from lapsbench.replay import Replayer
+    from lapsbench.scenario import Scenario
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect; 0 fine, 1 error, 2 usage, 3 a gate failed."""
+
+app = typer.Typer(
+    name="lapsbench",
+    help="Which request scheduler should I run with speculative decoding, on my GPU, for my traffic?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lapsbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def lapsbench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Compare request schedulers for speculative decoding."""
+
+
+def _complete_policy(incomplete: str) -> list[str]:
+    from lapsbench.policies.registry import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+@app.command()
+def replay(
+    scenario: Annotated[
+        Path | None,
+        typer.Argument(metavar="[SCENARIO.toml]", help="Settings by the names of the flags; a flag beats the file."),
+    ] = None,
+    trace: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Arrivals: chat, code, or a file.")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Step costs and acceptance.")] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:key=value,...]", help="Repeatable; or FILE.py:FUNCTION.", autocompletion=_complete_policy
+        ),
+    ] = None,
+    predict: Annotated[
+        str | None, typer.Option(metavar="PREDICTOR", help="oracle | noisy:sigma=0.5 | classes | none | trace.")
+    ] = None,
+    load: Annotated[
+        str | None, typer.Option(metavar="0.7,0.9", help="Offered rate over capacity; also FROM:TO:STEP.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(metavar="R", help="Offered rate in requests per second.")] = None,
+    max_batch: Annotated[int | None, typer.Option(metavar="B", help="Places in the batch (64).")] = None,
+    draft_tokens: Annotated[
+        int | None, typer.Option(metavar="K", help="Drafted tokens a round (3); 0 decodes plainly.")
+    ] = None,
+    prefill_budget: Annotated[
+        int | None, typer.Option(metavar="N", help="Prefill tokens a step (0: unlimited).")
+    ] = None,
+    kv_tokens: Annotated[int | None, typer.Option(metavar="N", help="KV memory in tokens (0: unlimited).")] = None,
+    on_preempt: Annotated[
+        str | None, typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first N requests.")] = None,
+    window: Annotated[str | None, typer.Option(metavar="FROM:TO", help="Only arrivals within these seconds.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="First seed (0).")] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="R", help="Seeds S .. S+R-1 (5).")] = None,
+    slo: Annotated[
+        str | None, typer.Option(metavar="ttft:500,tpot:50,e2el:30000", help="SLOs in ms, for goodput.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="POLICY", help="What ratios compare to (fcfs).")] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Trace that calibrated policies learn from (the profile's prompts)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the run here; the same command resumes it.")
+    ] = None,
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="PATH|-", help="Write results as JSON; - for stdout.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved settings and stop.")] = False,
+) -> None:
+    """Replay arrivals on measured step costs under several schedulers, and print who was fastest.
+
+    With no arguments: the shipped chat trace at load 0.9 on the shipped profile.
+    """
+    from lapsbench.scenario import read
+
+    flags = {
+        "trace": trace,
+        "profile": profile,
+        "policies": tuple(policy) if policy else None,
+        "predict": predict,
+        "load": load,
+        "rate": rate,
+        "max_batch": max_batch,
+        "draft_tokens": draft_tokens,
+        "prefill_budget": prefill_budget,
+        "kv_tokens": kv_tokens,
+        "on_preempt": on_preempt,
+        "limit": limit,
+        "window": window,
+        "seed": seed,
+        "repeats": repeats,
+        "slo": slo,
+        "baseline": baseline,
+        "calibration": calibration,
+    }
+    wanted = read(scenario, flags)
+    if print_config:
+        typer.echo(wanted.model_dump_json(indent=2))
+        return
+    sink = _open_json(json_to)
+    result, replayer = _run(wanted, out, jobs, quiet=quiet)
+    _print(result, replayer, sink, quiet=quiet)
+
+
+@app.command()
+def policies(name: Annotated[str | None, typer.Argument(help="One policy, in full.")] = None) -> None:
+    """List the schedulers, their parameters and sources."""
+    from rich.console import Console
+
+    from lapsbench.policies.registry import find, names
+    from lapsbench.report.catalogue import describe, overview
+
+    console = Console(highlight=False)
+    if name:
+        describe(find(name), console)
+    else:
+        overview([find(each) for each in names()], console)
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one line on stderr and an exit code."""
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+    except LapsbenchError as error:
+        code = _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        code = _fail("interrupted; with --out, finished cells are kept and the same command goes on", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; so do we
+        code = 1
+    except OSError as error:
+        code = _fail(f"cannot write the output: {error.strerror or error}; try another place, or more room", 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        code = _fail("out of memory; try --limit N, or fewer --jobs", 1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not typer's own: a defect, and worth a traceback
+            raise
+        code = _fail(f"{error.format_message()} Try --help.", UsageError.exit_code)
+    sys.exit(code)
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"error: {text}", file=sys.stderr)  # noqa: T201 - the command line prints
+    return code
+
+
+def _open_json(target: str | None) -> Any:
+    """Open the JSON target before the work, so that a bad path fails early."""
+    if target is None or target == "-":
+        return sys.stdout if target else None
+    try:
+        return Path(target).open("w", encoding="utf-8")
+    except OSError as error:
+        raise LapsbenchError(
+            f"cannot write: {error.strerror}", where=f"--json {target}", hint="another path"
+        ) from error
+
+
+def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple[ReplayResult, Replayer]:
+    """Run the replay under a progress bar on stderr; silent when stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    hidden = quiet or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def say(text: str) -> None:
+            bar.update(task, description=text)
+
+        say("reading")
+        from lapsbench.replay import Replayer
+
+        replayer = Replayer(wanted, out, say)
+        bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
+        return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
+
+
+def _print(result: ReplayResult, replayer: Replayer, sink: Any, *, quiet: bool) -> None:
+    import json
+
+    from rich.console import Console
+
+    from lapsbench.metrics.result import to_json
+    from lapsbench.report.table import render
+
+    stderr = Console(stderr=True, quiet=quiet, highlight=False)
+    if sink is not None:
+        with sink if sink is not sys.stdout else _leave_open():
+            json.dump(to_json(result), sink, indent=2, allow_nan=False)
+            sink.write("\n")
+    if sink is not sys.stdout:
+        render(result, Console(highlight=False), advice=stderr)
+    if replayer.resumed:
+        stderr.print(f"resumed: {replayer.resumed} of {len(replayer.plan.cells)} cells were already there")
+
+
+def _leave_open() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()

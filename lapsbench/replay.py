@@ -1,0 +1,199 @@
+"""One replay from scenario to result: run the sweep, boil cells down, keep the run folder. Prints nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import inspect
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lapsbench import __version__
+from lapsbench.errors import LapsbenchError
+from lapsbench.metrics.comparison import compare
+from lapsbench.metrics.result import ReplayResult
+from lapsbench.metrics.rows import summary_rows
+from lapsbench.metrics.summary import summarize
+from lapsbench.metrics.warmup import backlog_s, warmup_cut
+from lapsbench.scenario import plan as plan_of
+from lapsbench.sim.sweep import Cell, Sweep
+from lapsbench.store.run import CellKey, RunFolder, content_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lapsbench.core import Outcome
+    from lapsbench.metrics.summary import CellSummary
+    from lapsbench.scenario import Scenario
+    from lapsbench.sim.sweep import Plan, Result
+
+ROOMS = ("sim", "policies", "acceptance", "traces", "core.py", "streams.py")
+"""What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
+
+
+class Replayer:
+    """A scenario made ready to run.
+
+    Args:
+        scenario: what to replay.
+        out: run folder, or None to keep nothing.
+        say: told what is being waited for.
+    """
+
+    def __init__(self, scenario: Scenario, out: Path | None, say: Callable[[str], None] = lambda _: None) -> None:
+        self.scenario = scenario
+        self.slo = scenario.parsed_slo
+        self.plan, self.baseline = plan_of(scenario)
+        self.sweep = Sweep(self.plan, say)
+        self.folder = RunFolder(out) if out is not None else None
+        self.resumed = 0
+        self._base = _base_key(self.plan)
+        if self.folder is not None:
+            self.folder.write_manifest(self.manifest())
+
+    @property
+    def requests(self) -> int:
+        """Requests of all cells together: what progress counts up to."""
+        return len(self.plan.trace) * len(self.plan.cells)
+
+    def run(self, jobs: int = 1, progress: Callable[[int], None] | None = None) -> ReplayResult:
+        """Run what is not yet on disk and return the whole result."""
+        summaries: dict[tuple[str, float | None, int], CellSummary] = {}
+        cuts: dict[tuple[float | None, int], int] = {}
+        for result in self.sweep.run(jobs, self._kept, progress):
+            cell, outcome = result.cell, result.outcome
+            self.resumed += result.resumed
+            if self.folder is not None and not result.resumed:
+                self.folder.keep(self._key(cell), result.work, outcome)
+            where = (cell.load, cell.seed)
+            if where not in cuts:
+                offered = backlog_s(result.work.arrival_s, outcome.alone_s, self.sweep.capacity_rps)
+                cuts[where] = warmup_cut(offered)
+            summaries[cell.name, *where] = self._summary(result, cuts[where])
+        ordered = [summaries[cell.name, cell.load, cell.seed] for cell in self.cells]
+        comparisons = tuple(compare(ordered, self.baseline))
+        if self.folder is not None:
+            self.folder.gather([self._key(cell) for cell in self.cells], summary_rows(ordered, comparisons))
+        return self._result(tuple(ordered), comparisons)
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what `manifest.json` holds: the resolved scenario, versions, hashes and provenance."""
+        plan, calibration = self.plan, self.sweep.calibration
+        return {
+            "schema": "lapsbench.run/1",
+            "lapsbench": __version__,
+            "scenario": self.scenario.model_dump(mode="json"),
+            "baseline": self.baseline,
+            "versions": {"python": platform.python_version()}
+            | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "polars", "pyarrow")},
+            "trace": {
+                "name": plan.trace.name,
+                "requests": len(plan.trace),
+                "sha256_32": _trace_key(plan),
+                "provenance": dict(plan.trace.provenance),
+                "notes": list(plan.trace.notes),
+            },
+            "profile": {
+                "name": plan.profile.name,
+                "sha256_32": _profile_key(plan),
+                "provenance": dict(plan.profile.provenance),
+            },
+            "engine": asdict(plan.engine),
+            "capacity_rps": self.sweep.capacity_rps,
+            "calibration": calibration.source if calibration else None,
+            "cells": [asdict(self._key(cell)) for cell in self.cells],
+        }
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Cells as a reader wants them: by load, then policy as typed, then seed."""
+        plan = self.plan
+        return [Cell(policy, load, seed) for load in plan.loads for policy in plan.policies for seed in plan.seeds]
+
+    def _summary(self, result: Result, cut: int) -> CellSummary:
+        cell, work = result.cell, result.work
+        return summarize(
+            work.arrival_s,
+            work.output_tokens,
+            result.outcome,
+            policy=cell.name,
+            load=cell.load,
+            seed=cell.seed,
+            oracle=cell.policy.oracle,
+            warmup=cut,
+            slo=self.slo,
+        )
+
+    def _result(self, cells: tuple[CellSummary, ...], comparisons: tuple[Any, ...]) -> ReplayResult:
+        plan, calibration = self.plan, self.sweep.calibration
+        return ReplayResult(
+            trace=plan.trace.name,
+            profile=plan.profile.name,
+            predict=plan.predictor.label,
+            engine=plan.engine,
+            rate_rps=plan.rate_rps,
+            capacity_rps=self.sweep.capacity_rps,
+            baseline=self.baseline,
+            slo=self.slo,
+            cells=cells,
+            comparisons=comparisons,
+            provenance=plan.profile.label,
+            calibration=calibration.source if calibration else "",
+            notes=plan.trace.notes,
+        )
+
+    def _kept(self, cell: Cell) -> Outcome | None:
+        if self.folder is None:
+            return None
+        return self.folder.finished(self._key(cell), self.sweep.prepared(cell.seed)[1].alone_s)
+
+    def _key(self, cell: Cell) -> CellKey:
+        try:
+            source = inspect.getsource(cell.policy.rank)
+        except OSError as error:
+            raise LapsbenchError("its source cannot be read", where=f"policy {cell.name!r}") from error
+        key = content_key(
+            self._base, cell.name, cell.policy.preemptive, cell.policy.rerank, source, cell.load, cell.seed
+        )
+        return CellKey(cell.name, cell.load, cell.seed, key)
+
+
+def _base_key(plan: Plan) -> str:
+    history = plan.history
+    return content_key(
+        _code_key(),
+        _trace_key(plan),
+        _profile_key(plan),
+        asdict(plan.engine),
+        plan.predictor.label,
+        plan.rate_rps,
+        plan.seeds[0],  # capacity is measured with the first seed
+        "bank" if history is None else content_key(history.arrival_s, history.prompt_tokens, history.output_tokens),
+    )
+
+
+def _trace_key(plan: Plan) -> str:
+    trace = plan.trace
+    columns = (trace.category, trace.client_id, trace.prompt_id, trace.predicted_tokens)
+    return content_key(
+        trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *(column for column in columns if column is not None)
+    )
+
+
+def _profile_key(plan: Plan) -> str:
+    costs, bank = plan.profile.costs, plan.profile.bank
+    arrays = [costs.component, costs.batch_size, costs.query_tokens, costs.context_tokens, costs.time_s]
+    if bank is not None:
+        arrays += [bank.output_tokens, bank.accept_runs, bank.category]
+    return content_key(*arrays)
+
+
+def _code_key() -> str:
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for room in ROOMS:
+        for file in sorted([package / room] if room.endswith(".py") else (package / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

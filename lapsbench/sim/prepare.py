@@ -1,0 +1,153 @@
+"""From trace and profile to a workload ready to run; the capacity of an engine; what calibrated policies learn from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from lapsbench.acceptance.rounds import Assignment, whole
+from lapsbench.acceptance.sample import assign
+from lapsbench.core import Calibration, Engine, Profile, Trace, Workload
+from lapsbench.errors import LapsbenchError
+from lapsbench.policies.predictors import Predictor, predict
+from lapsbench.policies.registry import find
+from lapsbench.sim.kernel import replay
+from lapsbench.sim.setup import set_up, solo
+from lapsbench.streams import stream
+
+if TYPE_CHECKING:
+    from lapsbench.core import Bank, Bytes, Floats, Ints
+    from lapsbench.sim.cost import StepCosts
+
+CALIBRATION_SEED = 2505_17074
+"""Calibration draws are the same in every trial, and shared with none: an operator calibrates once."""
+CALIBRATION_REQUESTS = 1000
+
+
+def workload(trace: Trace, profile: Profile, engine: Engine, predictor: Predictor, seed: int) -> Workload:
+    """Give every request its acceptance and its prediction.
+
+    Raises:
+        LapsbenchError: the profile has no acceptance, or not for this many draft tokens.
+    """
+    drawn, accept_runs = _acceptance(trace, profile, engine, seed)
+    predicted, classes = predict(predictor, trace.output_tokens, seed, given=trace.predicted_tokens)
+    return _ready(trace, drawn, accept_runs, predicted, classes)
+
+
+def at_capacity(work: Workload, engine: Engine, costs: StepCosts) -> float:
+    """Return the engine's capacity in requests per second: this work under fcfs, all of it there at 0.
+
+    Raises:
+        LapsbenchError: nothing can be served at all.
+    """
+    fcfs = find("fcfs")
+    burst = replace(work, arrival_s=np.zeros(len(work)))
+    burst, setup = set_up(burst, engine, fcfs, solo(burst, engine, costs), None)
+    outcome = replay(burst, engine, fcfs, costs, setup)
+    done = int(np.isfinite(outcome.finished_s).sum())
+    if done == 0 or outcome.makespan_s <= 0:
+        raise LapsbenchError(
+            "the engine finishes no request of this trace, so it has no capacity to take a fraction of",
+            where=f"--kv-tokens {engine.kv_tokens}" if engine.kv_tokens else "--load",
+            hint=f"more KV tokens: the smallest request needs {_least(work, engine)}",
+        )
+    return done / outcome.makespan_s
+
+
+def calibration(
+    profile: Profile, engine: Engine, predictor: Predictor, costs: StepCosts, history: Trace | None
+) -> Calibration | None:
+    """Replay requests that are not in the trace under fcfs, all there at 0, and keep what policies may learn.
+
+    The requests: `history`, if given; else the profile's own recorded prompts, drawn with replacement. None where the
+    profile records none.
+    """
+    if history is None and profile.bank is None:
+        return None
+    if history is None and profile.bank is not None:
+        trace, drawn = _from_bank(profile.bank, max(CALIBRATION_REQUESTS, 4 * engine.max_batch))
+        accept_runs, source = (
+            profile.bank.accept_runs,
+            f"{len(trace)} draws from the prompts recorded in {profile.name}",
+        )
+    else:
+        trace = history  # type: ignore[assignment]
+        drawn, accept_runs = _acceptance(trace, profile, engine, CALIBRATION_SEED)
+        source = f"{len(trace)} requests of {trace.name}"
+    guess = predictor
+    if predictor.name == "trace" and trace.predicted_tokens is None:
+        guess = Predictor("none")  # nothing is known of these requests' predictions: one class
+    predicted, classes = predict(guess, trace.output_tokens, CALIBRATION_SEED, given=trace.predicted_tokens)
+    work = replace(_ready(trace, drawn, accept_runs, predicted, classes), arrival_s=np.zeros(len(trace)))
+    return _learn(work, replace(engine, kv_tokens=0), costs, source)
+
+
+def _learn(work: Workload, engine: Engine, costs: StepCosts, source: str) -> Calibration:
+    fcfs = find("fcfs")
+    ready, setup = set_up(work, engine, fcfs, solo(work, engine, costs), None)
+    outcome = replay(ready, engine, fcfs, costs, setup)
+    rounds = max(int(outcome.rounds.sum(dtype=np.int64)), 1)
+    accepted = int(outcome.accepted_tokens.sum(dtype=np.int64))
+    return Calibration(
+        rounds=outcome.rounds,
+        service_s=outcome.finished_s - outcome.admitted_s,
+        predicted_class=work.predicted_class,
+        mean_tokens_per_round=1.0 + accepted / rounds,
+        mean_round_s=float((outcome.finished_s - outcome.first_token_s).sum()) / rounds,
+        source=source,
+    )
+
+
+def _from_bank(bank: Bank, count: int) -> tuple[Trace, Assignment]:
+    """Draw recorded prompts, each with its own lengths and its own recording."""
+    rows = stream(CALIBRATION_SEED, "calibration/rows").integers(0, len(bank), count)
+    own = whole(bank)
+    trace = Trace("bank", np.zeros(count), bank.prompt_tokens[rows], bank.output_tokens[rows])
+    return trace, Assignment(own.recording_start[rows], own.recording_tokens[rows], own.recording_shift[rows])
+
+
+def _acceptance(trace: Trace, profile: Profile, engine: Engine, seed: int) -> tuple[Assignment, Bytes]:
+    bank, k, n = profile.bank, engine.draft_tokens, len(trace)
+    if bank is None and k > 0:
+        raise LapsbenchError(
+            "has costs but no acceptance, so nothing says how many drafts are accepted",
+            where=f"profile {profile.name}",
+            hint="--draft-tokens 0, or a profile with acceptance.parquet",
+        )
+    if bank is None:
+        return Assignment(np.zeros(n, np.int64), np.ones(n, np.int32), np.zeros(n, np.int32)), np.zeros(1, np.uint8)
+    if k > bank.draft_tokens_max:
+        raise LapsbenchError(
+            f"recorded acceptance up to {bank.draft_tokens_max} draft tokens; {k} would understate it",
+            where=f"profile {profile.name}",
+            hint=f"--draft-tokens {bank.draft_tokens_max} or less",
+        )
+    return assign(trace, bank, seed), bank.accept_runs
+
+
+def _ready(trace: Trace, drawn: Assignment, accept_runs: Bytes, predicted: Floats, classes: Ints) -> Workload:
+    numbers, clients = np.zeros(len(trace), np.int32), 1
+    if trace.client_id is not None:
+        encoded = pa.array(trace.client_id, pa.string()).fill_null("").dictionary_encode()
+        numbers, clients = encoded.indices.to_numpy().astype(np.int32), len(encoded.dictionary)
+    return Workload(
+        arrival_s=trace.arrival_s,
+        prompt_tokens=trace.prompt_tokens,
+        output_tokens=trace.output_tokens,
+        predicted_tokens=predicted,
+        predicted_class=classes,
+        client=numbers,
+        clients=clients,
+        recording_start=drawn.recording_start,
+        recording_tokens=drawn.recording_tokens,
+        recording_shift=drawn.recording_shift,
+        accept_runs=accept_runs,
+    )
+
+
+def _least(work: Workload, engine: Engine) -> int:
+    return int((work.prompt_tokens.astype(np.int64) + work.output_tokens).min()) + engine.draft_tokens

@@ -1,0 +1,173 @@
+"""Run every cell (load, seed, policy) of a comparison, side by side if asked, and hand the outcomes out in order.
+
+Knows nothing of files or screens: finished cells come in through `kept`, outcomes go out through the generator.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from lapsbench.core import Calibration, Engine, Outcome, Policy, Profile, Trace, Workload
+from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.policies.binding import compiled
+from lapsbench.policies.registry import spec_of
+from lapsbench.sim.cost import StepCosts, step_costs
+from lapsbench.sim.kernel import replay
+from lapsbench.sim.prepare import at_capacity, calibration, workload
+from lapsbench.sim.setup import Solo, set_up, solo
+from lapsbench.traces import scale_to_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from lapsbench.policies.predictors import Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One policy at one load (None: the trace's own clock, or a rate) with one seed."""
+
+    policy: Policy
+    load: float | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The policy as typed."""
+        return spec_of(self.policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole comparison."""
+
+    trace: Trace
+    profile: Profile
+    engine: Engine
+    predictor: Predictor
+    policies: tuple[Policy, ...]
+    loads: tuple[float | None, ...]
+    rate_rps: float | None
+    seeds: tuple[int, ...]
+    history: Trace | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cell, the policies of one (load, seed) together."""
+        return [Cell(policy, load, seed) for load in self.loads for seed in self.seeds for policy in self.policies]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finished cell: its outcome, and the workload its policy saw."""
+
+    cell: Cell
+    work: Workload
+    outcome: Outcome
+    resumed: bool = False
+
+
+class Sweep:
+    """A plan made ready: prices collapsed, capacity found, calibration done, policies compiled.
+
+    Attributes:
+        capacity_rps: requests per second.
+        calibration: None where no policy learns.
+    """
+
+    def __init__(self, plan: Plan, say: Callable[[str], None] = lambda _: None) -> None:
+        self.plan = plan
+        self.costs: StepCosts = step_costs(plan.profile, plan.engine)
+        self._check()
+        say("compiling the simulator (first run only, about 20 s)")
+        for policy in plan.policies:
+            compiled(policy)
+        self.works: dict[int, Workload] = {}
+        self.solos: dict[int, Solo] = {}
+        first = self.prepared(plan.seeds[0])[0]
+        say("measuring capacity")
+        self.capacity_rps = at_capacity(first, plan.engine, self.costs)
+        self.calibration: Calibration | None = None
+        if any("calibration sample" in policy.knows or policy.calibrate for policy in plan.policies):
+            say("calibrating")
+            self.calibration = calibration(plan.profile, plan.engine, plan.predictor, self.costs, plan.history)
+        self.arrivals = {load: self._arrival_s(load) for load in plan.loads}
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        jobs: int = 1,
+        kept: Callable[[Cell], Outcome | None] = lambda _: None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Iterator[Result]:
+        """Yield a result per cell, in the order of `Plan.cells`.
+
+        Args:
+            jobs: cells at a time. The kernel releases the GIL, so these are threads sharing one compiled kernel and one
+                workload; inside `joblib.parallel_config(backend="dask")` they are whatever the user brought.
+            kept: an outcome already on disk, which is then not run again.
+            progress: called with the number of requests that have left since the last call.
+        """
+        tick = partial(self._tick, progress) if progress else None
+        tasks = (delayed(self._run)(cell, kept, tick) for cell in self.plan.cells)
+        yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")(tasks)
+
+    def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
+        plan, (base, single) = self.plan, self.prepared(cell.seed)
+        work = replace(base, arrival_s=self.arrivals[cell.load])
+        work, setup = set_up(work, plan.engine, cell.policy, single, self.calibration)
+        outcome = kept(cell)
+        if outcome is not None:
+            if tick:
+                tick(len(work))
+            return Result(cell, work, outcome, resumed=True)
+        seen = 0
+
+        def left(gone: int) -> None:
+            nonlocal seen
+            if tick:
+                tick(gone - seen)
+            seen = gone
+
+        return Result(cell, work, replay(work, plan.engine, cell.policy, self.costs, setup, left))
+
+    def _tick(self, progress: Callable[[int], None], left: int) -> None:
+        with self._lock:
+            progress(left)
+
+    def prepared(self, seed: int) -> tuple[Workload, Solo]:
+        """Make a seed's workload once; keep the last two, as cells come seed by seed."""
+        lock = getattr(self, "_lock", None) or threading.Lock()
+        with lock:
+            if seed not in self.works:
+                plan = self.plan
+                work = workload(plan.trace, plan.profile, plan.engine, plan.predictor, seed)
+                for old in list(self.works)[:-1]:
+                    del self.works[old], self.solos[old]
+                self.works[seed], self.solos[seed] = work, solo(work, plan.engine, self.costs)
+            return self.works[seed], self.solos[seed]
+
+    def _arrival_s(self, load: float | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        rate = self.plan.rate_rps
+        if load is not None:
+            rate = load * self.capacity_rps
+        return self.plan.trace.arrival_s if rate is None else scale_to_rate(self.plan.trace, rate).arrival_s
+
+    def _check(self) -> None:
+        names = [cell.name for cell in self.plan.cells if cell.load == self.plan.loads[0]][: len(self.plan.policies)]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise UsageError(f"{', '.join(sorted(twice))} is given twice", where="--policy", hint="each policy once")
+        for policy in self.plan.policies:
+            if policy.client_weights and self.plan.trace.client_id is None:
+                raise LapsbenchError(
+                    f"{policy.name} shares the engine between clients, and the trace has no column client_id",
+                    where=f"trace {self.plan.trace.name}",
+                    hint="adding the column, or leaving the policy out",
+                )

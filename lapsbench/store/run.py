@@ -1,0 +1,211 @@
+"""A run folder: `requests.parquet` with a row group per cell, `summary.parquet`, `manifest.json`.
+
+While a run is under way each finished cell lies in `cells/`; the end gathers them. A cell is known by the hash of all
+it depends on, so an interrupted or extended run takes finished cells from either place and runs only the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapsbench.core import STATUS, Outcome
+from lapsbench.errors import LapsbenchError
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, write_parquet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from lapsbench.core import Workload
+
+CELLS = b"lapsbench.cells"
+SCALARS = ("steps", "makespan_s", "lookups", "lookups_beyond", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class CellKey:
+    """A cell as the files know it: what it is called, and the hash of all it depends on."""
+
+    policy: str
+    load: float | None
+    seed: int
+    key: str
+
+
+def content_key(*parts: object) -> str:
+    """Hash anything JSON-able and any arrays, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            digest.update(str(part.dtype).encode())
+            flat = part.astype(str) if part.dtype == object else part
+            digest.update(np.ascontiguousarray(flat).tobytes())
+        else:
+            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:32]
+
+
+class RunFolder:
+    """One run folder, open for writing.
+
+    Raises:
+        LapsbenchError: the folder cannot be made, or holds something that is not a run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.parts = folder / "cells"
+        try:
+            if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").exists():
+                raise LapsbenchError("holds files, but no run", where=str(folder), hint="a new or empty --out folder")
+            self.parts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LapsbenchError(
+                f"cannot make the folder: {error.strerror or error}", where=str(folder), hint="another --out"
+            ) from error
+        self._gathered = _cells_of(folder / "requests.parquet")
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write `manifest.json`: everything needed to run this again."""
+        _write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+    def finished(self, key: CellKey, alone_s: np.ndarray[Any, Any]) -> Outcome | None:
+        """Return a cell's outcome if it is on disk and readable."""
+        part = self.parts / f"{key.key}.parquet"
+        try:
+            if part.exists():
+                table = pq.read_table(part)
+                scalars = json.loads(table.schema.metadata[CELLS])[0]
+            elif key.key in self._gathered:
+                file = pq.ParquetFile(self.folder / "requests.parquet")
+                row_group, scalars = self._gathered[key.key]
+                table = file.read_row_group(row_group)
+            else:
+                return None
+            return _outcome(table, scalars, alone_s)
+        except (OSError, pa.ArrowException, KeyError, ValueError):
+            return None  # damaged: run it again
+
+    def keep(self, key: CellKey, work: Workload, outcome: Outcome) -> None:
+        """Put a finished cell on disk at once."""
+        table = _table(key, work, outcome)
+        metadata = json.dumps([_facts(key, outcome)]).encode()
+        part = self.parts / f"{key.key}.parquet"
+        write_parquet(table, part, "requests", extra={CELLS: metadata})
+
+    def gather(self, keys: list[CellKey], summary: Mapping[str, list[Any]]) -> None:
+        """Write `requests.parquet` and `summary.parquet`, then let the parts go."""
+        write_parquet(pa.table(summary, schema=SUMMARY), self.folder / "summary.parquet", "summary")
+        target = self.folder / "requests.parquet"
+        fresh = target.with_name("requests.parquet.part")
+        try:
+            facts: list[dict[str, Any]] = []
+            schema = REQUESTS.with_metadata({TAG: b"requests/1"})
+            with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
+                for key in keys:
+                    table, fact = self._load(key)
+                    writer.write_table(
+                        table.cast(REQUESTS).replace_schema_metadata(schema.metadata), row_group_size=2**31
+                    )
+                    facts.append(fact)
+                writer.add_key_value_metadata({CELLS: json.dumps(facts).encode()})
+            fresh.replace(target)
+        except OSError as error:
+            fresh.unlink(missing_ok=True)
+            raise LapsbenchError(
+                f"cannot write: {error.strerror or error}", where=str(target), hint="more room on the disk, then again"
+            ) from error
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _load(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
+        part = self.parts / f"{key.key}.parquet"
+        if part.exists():
+            table = pq.read_table(part)
+            return table, json.loads(table.schema.metadata[CELLS])[0]
+        row_group, facts = self._gathered[key.key]
+        return pq.ParquetFile(self.folder / "requests.parquet").read_row_group(row_group), facts
+
+
+def _cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Map the key of each gathered cell to its row group and facts; empty where there is no readable file."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+        return {facts["key"]: (i, facts) for i, facts in enumerate(json.loads(metadata[CELLS]))}
+    except (OSError, pa.ArrowException, KeyError, ValueError):
+        return {}
+
+
+def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
+    scalars = {name: getattr(outcome, name) for name in SCALARS}
+    return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars}
+
+
+def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
+    n = len(work)
+    columns = {
+        "policy": _repeated(key.policy, n),
+        "load": pa.nulls(n, pa.float64()) if key.load is None else np.full(n, key.load),
+        "seed": np.full(n, key.seed, np.int32),
+        "request": np.arange(n, dtype=np.int32),
+        "arrival_s": work.arrival_s,
+        "admitted_s": _nullable(outcome.admitted_s),
+        "first_token_s": _nullable(outcome.first_token_s),
+        "finished_s": _nullable(outcome.finished_s),
+        "prompt_tokens": work.prompt_tokens,
+        "output_tokens": work.output_tokens,
+        "predicted_tokens": work.predicted_tokens,
+        "rounds": outcome.rounds,
+        "accepted_tokens": outcome.accepted_tokens,
+        "preemptions": outcome.preemptions,
+        "recomputed_tokens": outcome.recomputed_tokens,
+        "status": pa.DictionaryArray.from_arrays(outcome.status.astype(np.int32), list(STATUS)),
+        "itl_max_s": _nullable(outcome.itl_max_s),
+        "alone_s": outcome.alone_s,
+    }
+    return pa.table(columns, schema=REQUESTS)
+
+
+def _outcome(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[Any, Any]) -> Outcome:
+    def column(name: str) -> Any:
+        return table[name].combine_chunks().to_numpy(zero_copy_only=False)
+
+    status = np.array([STATUS.index(name) for name in STATUS], np.uint8)
+    names = np.array(column("status"), dtype=object)
+    return Outcome(
+        **{
+            name: column(name).astype(np.float64) for name in ("admitted_s", "first_token_s", "finished_s", "itl_max_s")
+        },
+        **{name: column(name).astype(np.int32) for name in ("rounds", "accepted_tokens", "preemptions")},
+        recomputed_tokens=column("recomputed_tokens").astype(np.int64),
+        status=np.select([names == name for name in STATUS], list(status)).astype(np.uint8),
+        alone_s=alone_s,
+        **{name: scalars[name] for name in SCALARS},
+    )
+
+
+def _nullable(values: np.ndarray[Any, Any]) -> pa.Array:
+    return pa.array(values, from_pandas=True)
+
+
+def _repeated(value: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [value])
+
+
+def _write_text(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise LapsbenchError(
+            f"cannot write: {error.strerror or error}", where=str(path), hint="another --out"
+        ) from error
