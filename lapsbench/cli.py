@@ -13,8 +13,6 @@ from lapsbench import __version__
 from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lapsbench.metrics.result import ReplayResult
     from lapsbench.replay import Replayer
     from lapsbench.scenario import Scenario

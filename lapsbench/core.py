@@ -253,7 +253,7 @@ class Workload:
         arrival_s, prompt_tokens, output_tokens: as in `Trace`, arrivals already scaled to the load.
         predicted_tokens: float64 [N]; predicted_class: int32 [N].
         client: int32 [N], number of the request's client; clients: how many there are.
-        recording_start: int64 [N], where in `accept_runs` its recording begins; recording_tokens: int32 [N], its length.
+        recording_start: int64 [N], where in `accept_runs` its recording begins; recording_tokens: int32 [N], its size.
         recording_shift: int32 [N]; block t >= 1 past the recording's end starts t * shift tokens into it, circularly.
         accept_runs: uint8, the bank.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - pydantic reads annotations
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator

@@ -37,8 +37,20 @@ def verdicts(cells: Sequence[CellSummary]) -> tuple[Verdict, ...]:
     found = []
     for load in loads(cells):
         here = [cell for cell in cells if cell.load == load]
+        if nobody_waited(here):
+            found.append(
+                Verdict(load, "Nobody waited for a place in the batch, so no scheduler could make a difference.")
+            )
+            continue
         found += [Verdict(load, text) for text in (_lengths(here, load), _acceptance(here, load)) if text]
     return tuple(found)
+
+
+def nobody_waited(cells: Sequence[CellSummary]) -> bool:
+    """Say whether several policies were run and did the very same: the batch never filled."""
+    means = {(cell.load, cell.seed, cell.metrics["jct_mean_s"]) for cell in cells}
+    trials = {(cell.load, cell.seed) for cell in cells}
+    return len(policies(cells)) > 1 and len(means) == len(trials) and all(cell.finished for cell in cells)
 
 
 def missing(cells: Sequence[CellSummary]) -> tuple[str, ...]:

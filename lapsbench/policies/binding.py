@@ -1,8 +1,8 @@
 """Turn a rank function into one signature: compiled for the kernel, plain for the twin.
 
 The compiled form takes two records, `core.JOB` and `core.SYSTEM`, by reference. Parameters are read from
-`system.params`, so a new value costs no new compilation: the rewrite below puts `eps = system.params[1]` in front of the
-body and keeps file name and line numbers, which lets Numba cache the result beside the user's own file. (A wrapper
+`system.params`, so a new value costs no new compilation: the rewrite below puts `eps = system.params[1]` in front of
+the body and keeps file name and line numbers, which lets Numba cache the result beside the user's own file. (A wrapper
 closing over the compiled function would be recompiled in every process: Numba keys closures by identity.)
 """
 
@@ -90,7 +90,7 @@ def _check_boundary(policy: Policy, function: ast.AST) -> None:
         noun = node.value.id
         if node.attr not in fields[noun]:
             raise LapsbenchError(
-                f"reads {noun}.{node.attr}, which no policy may see (true lengths and future acceptance do not exist here)",
+                f"reads {noun}.{node.attr}, which no policy may see: true lengths and future acceptance are not there",
                 where=f"{_where(policy)}, line {policy.rank.__code__.co_firstlineno + getattr(node, 'lineno', 1) - 1}",
                 hint=f"one of: {', '.join(fields[noun])}",
             )

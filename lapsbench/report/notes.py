@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lapsbench.metrics.pool import loads, policies, select
-from lapsbench.metrics.verdicts import missing
+from lapsbench.metrics.verdicts import missing, nobody_waited
 from lapsbench.report.columns import TAIL_N
 from lapsbench.report.units import count
 
@@ -107,6 +107,8 @@ def warnings(result: ReplayResult) -> Iterator[str]:
 def advice(result: ReplayResult) -> Iterator[str]:
     """Say what to try next, most useful first."""
     seeds = len({cell.seed for cell in result.cells})
+    if nobody_waited(result.cells):
+        yield "--load 0.9: nobody waited for a place here, so every scheduler did the same"
     if min(cell.measured for cell in result.cells) < TAIL_N:
         yield "more requests (--limit, or a longer trace): the tail needs 1,000 measured ones"
     if seeds < 3:
@@ -126,7 +128,7 @@ def _warmup(result: ReplayResult) -> str:
         return "nothing cut: latencies are those of all finished requests"
     first = f"{cuts[0]:,}" if len(cuts) == 1 else f"{cuts[0]:,} to {cuts[-1]:,}"
     arrivals = max(cell.arrivals for cell in result.cells)
-    return f"first {first} of {arrivals:,} arrivals left out of latencies (MSER-5 on {result.baseline})"
+    return f"first {first} of {arrivals:,} arrivals left out of latencies (MSER-5)"
 
 
 def _intervals(result: ReplayResult) -> str:

@@ -75,7 +75,7 @@ def calibration(
             f"{len(trace)} draws from the prompts recorded in {profile.name}",
         )
     else:
-        trace = history  # type: ignore[assignment]
+        trace = history
         drawn, accept_runs = _acceptance(trace, profile, engine, CALIBRATION_SEED)
         source = f"{len(trace)} requests of {trace.name}"
     guess = predictor

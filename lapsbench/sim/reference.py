@@ -58,8 +58,8 @@ class SystemView:
     mean_round_s: float
     mean_service_s: float
     service_p20_s: float
-    params: Floats
-    table: Floats
+    params: list[float]
+    table: list[float]
 
 
 @dataclass
@@ -85,6 +85,7 @@ class Live:
 
     @property
     def context_tokens(self) -> int:
+        """Prompt and emitted tokens."""
         return self.view.prompt_tokens + self.view.emitted_tokens
 
     @property
@@ -132,9 +133,8 @@ class Twin:
 
     def __post_init__(self) -> None:
         system = self.setup.system[0]
-        self.system = SystemView(
-            *(system[name].item() for name in system.dtype.names[:8]), system["params"], system["table"]
-        )
+        names = system.dtype.names or ()
+        self.system = SystemView(**{name: system[name].tolist() for name in names})
         self.rank = plain(self.policy)
         self.clients = [Client() for _ in range(self.work.clients)]
         self.finished: dict[int, tuple[Live, int, float]] = {}
@@ -166,6 +166,7 @@ class Twin:
             self.now_s = float(self.work.arrival_s[self.next_request])
 
     def arrive(self, request: int) -> None:
+        """Make a request live, unless it can never fit."""
         job = Live(
             request,
             View(request, self.work, self.setup, self.step),
@@ -189,6 +190,7 @@ class Twin:
             self.clients[client].lift += max(0.0, least - self.counter(client))
 
     def counter(self, client: int) -> float:
+        """Return a client's virtual token counter; 0 where the policy charges nothing."""
         weights = self.policy.client_weights
         if weights is None:
             return 0.0
@@ -199,6 +201,7 @@ class Twin:
     # 2. select ------------------------------------------------------------------------------------------------------
 
     def rerank(self, job: Live) -> None:
+        """Ask the policy for a job's rank."""
         view = job.view
         self.system.now_s, self.system.step = self.now_s, self.step
         view.review_s = view.review_step = math.inf
@@ -233,6 +236,7 @@ class Twin:
         return job.context_tokens + self.engine.draft_tokens + 1
 
     def fits(self, tokens: int) -> bool:
+        """Say whether so many tokens fit into KV memory."""
         return self.engine.kv_tokens == 0 or tokens <= self.engine.kv_tokens
 
     def swap(self, chosen: list[Live]) -> float:
@@ -292,6 +296,7 @@ class Twin:
     # 4. price -------------------------------------------------------------------------------------------------------
 
     def price(self, step: Step) -> float:
+        """Return the seconds the step takes."""
         k, m = self.engine.draft_tokens, len(step.decoding)
         overhead = self.step_price(OVERHEAD, len(step.batch), 0)
         draft = verify = work = 0.0
@@ -308,11 +313,13 @@ class Twin:
         return overhead + draft + verify + work + step.swap_s
 
     def step_price(self, component: int, batch: int, context: float) -> float:
+        """Look a component up, and count whether that was beyond the measured grid."""
         self.lookups += 1
         self.lookups_beyond += int(context > self.costs.step_limit[component, batch])
         return max(0.0, interpolate(self.costs.context, self.costs.step_s[component, batch], context))
 
     def chunk_price(self, component: int, tokens: int, cached: int, *, shared: bool) -> float:
+        """Price a prefill chunk; one that shares its pass over the weights pays only what it adds."""
         self.lookups += 1
         most_tokens, most_cached = self.costs.chunk_limit[component]
         self.lookups_beyond += int(tokens > most_tokens or cached > most_cached)
@@ -359,6 +366,7 @@ class Twin:
         return int(self.work.accept_runs[start + place])
 
     def emit(self, job: Live, tokens: int) -> None:
+        """Book emitted tokens and the gap since the last ones."""
         job.view.emitted_tokens += tokens
         self.clients[job.client].emitted_tokens += tokens
         job.cached_tokens = job.context_tokens
@@ -369,6 +377,7 @@ class Twin:
         job.last_emit_s = self.now_s
 
     def outcome(self) -> Outcome:
+        """Collect what became of every request."""
         n = len(self.work)
         jobs = {job.request: (job, UNFINISHED, math.nan) for job in self.live} | self.finished
         rows = [

@@ -10,10 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 from joblib import Parallel, delayed
 
-from lapsbench.core import Calibration, Engine, Outcome, Policy, Profile, Trace, Workload
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import spec_of
@@ -26,6 +24,9 @@ from lapsbench.traces import scale_to_rate
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+
+    from lapsbench.core import Calibration, Engine, Outcome, Policy, Profile, Trace, Workload
     from lapsbench.policies.predictors import Predictor
 
 

@@ -1,0 +1,51 @@
+# Everything a person runs. `make` lists it.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUNS ?= runs
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lint types imports bench smoke data clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(READY)  ## Set up, then replay the shipped chat trace under eight schedulers
+	$(BIN)/lapsbench replay
+
+test: $(READY)  ## Set up, then run every test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+check: format lint types imports test  ## What CI demands: format, lint, types, import contracts, tests
+
+format: $(READY)
+	$(BIN)/ruff format --check --quiet .
+
+lint: $(READY)
+	$(BIN)/ruff check --quiet .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports --no-cache
+
+bench: $(READY)  ## Time the simulator against a hand-written C loop
+	$(BIN)/python bench/replay.py
+
+smoke: $(READY)  ## Replay the shipped data twice, read the run back, compare bytes
+	$(BIN)/python tests/smoke.py $(BIN)/lapsbench
+
+data: $(READY)  ## Make the shipped traces and the published profile again
+	$(BIN)/python -m lapsbench.traces.recipes
+	$(BIN)/python -m lapsbench.store.published
+
+clean:  ## Remove the environment, caches and runs
+	rm -rf $(VENV) $(RUNS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
