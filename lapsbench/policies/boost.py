@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     preemptive=True, source="gamma-Boost as in UniBoost (arXiv 2606.18431)", knows=("predicted length", CALIBRATION)
 )
 def boost(job: Job, system: System, gamma: float = 0.1) -> float:
-    """Arrival minus (1/gamma) ln(1/(1 - exp(-gamma s))), s the predicted service time; gamma in 1/s.
+    """Arrival minus a head start: long for short predictions, so short jobs pass but none waits for ever.
 
-    gamma -> 0 is shortest job first, gamma -> infinity is first come, first served.
+    The head start is (1/g) ln(1/(1 - exp(-g s))) with s the predicted service time and g = gamma / mean service time of
+    the calibration sample. gamma -> 0 is shortest job first, gamma -> infinity is first come, first served.
     """
+    rate = gamma / system.mean_service_s
     service_s = job.prefill_s + job.predicted_tokens / system.mean_tokens_per_round * system.mean_round_s
-    return job.arrival_s + math.log(-math.expm1(-gamma * service_s)) / gamma
+    return job.arrival_s + math.log(-math.expm1(-rate * service_s)) / rate
