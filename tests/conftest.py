@@ -1,0 +1,29 @@
+"""Start every session with compiled code that matches its source."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "lapsbench"
+
+
+def pytest_configure(config):
+    """Drop stale kernels, once: the workers of pytest-xdist share the cache."""
+    if not hasattr(config, "workerinput"):
+        drop_stale_kernels(PACKAGE, [PACKAGE / "sim", PACKAGE / "policies", Path(__file__).parent])
+
+
+def drop_stale_kernels(package, folders):
+    """Remove what Numba cached before the newest change to the compiled code.
+
+    Numba keys a cached function by the time of its own file. `kernel.advance` has the functions of `select.py`, and
+    the fields of `core.JOB`, compiled into it: when only those change, Numba loads the old kernel, and tests pass or
+    fail for code that is no longer there.
+    """
+    sources = [package / "core.py", *package.glob("sim/*.py"), *package.glob("policies/*.py")]
+    newest = max(source.stat().st_mtime for source in sources)
+    for folder in folders:
+        for index in folder.glob("__pycache__/*.nbi"):
+            if index.stat().st_mtime < newest:
+                for part in [index, *index.parent.glob(f"{index.stem}.*.nbc")]:
+                    part.unlink(missing_ok=True)
