@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lapsbench.metrics.catalog import METRICS
+from lapsbench.metrics.catalog import BY_NAME, METRICS
 from lapsbench.metrics.intervals import Interval, Sums, ratio_interval
 from lapsbench.metrics.pool import loads, policies, select
 
@@ -54,10 +54,14 @@ def compare(cells: Sequence[CellSummary], baseline: str) -> tuple[Comparison, ..
 def ratio(
     cells: Sequence[CellSummary], policy: str, baseline: str, load: float | None, metric: str = "jct_mean_s"
 ) -> Comparison:
-    """Compare two policies at one load over the seeds both have."""
+    """Compare two policies at one load over the seeds both have.
+
+    Undefined for latencies where a side left requests unfinished: those were its slowest.
+    """
     theirs = {cell.seed: cell for cell in select(cells, baseline, load)}
     pairs = [(cell, theirs[cell.seed]) for cell in select(cells, policy, load) if cell.seed in theirs]
-    found, method, units = _interval(pairs, metric)
+    partial = BY_NAME[metric].windowed and any(cell.unfinished for pair in pairs for cell in pair)
+    found, method, units = _interval([] if partial else pairs, metric)
     if found.low is None:
         method, units = "none", len(pairs)
     return Comparison(policy, baseline, load, metric, found.value, found.low, found.high, method, units)
