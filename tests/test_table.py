@@ -186,9 +186,13 @@ def test_the_sentences_are_honest_about_nothing_and_less():
     assert "undecided" in verdicts(undecided)[0].text
 
 
+def test_where_nobody_waits_one_sentence_says_so():
+    assert [each.text[:34] for each in verdicts([cell(), cell("srpt")])] == ["Nobody waited for a place in the b"]
+
+
 def test_sentences_wait_for_the_policies_they_need():
     assert missing(ladder()) == ()
-    assert verdicts([cell(), cell("laps-sd")]) == ()
+    assert verdicts([cell(), cell("laps-sd", speed=1.2)]) == ()
     assert missing([cell(), cell("laps-sd")]) == ("oracle-srpt-tokens", "oracle-srpt-rounds", "srpt")
     assert missing([cell("sjf")]) == ("fcfs", "oracle-srpt-tokens", "oracle-srpt-rounds")
 
