@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,10 +22,11 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect; 0 fine, 1 error, 2 usage, 3 a gate failed."""
 
+HOW_TO_GO_ON = "interrupted; with --out, finished cells are kept and the same command goes on"
+
 app = typer.Typer(
     name="lapsbench",
     help="Which request scheduler should I run with speculative decoding, on my GPU, for my traffic?",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -35,13 +38,16 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def lapsbench(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Compare request schedulers for speculative decoding."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 def _complete_policy(incomplete: str) -> list[str]:
@@ -102,13 +108,15 @@ def replay(
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")] = False,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the resolved settings and stop.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings as a scenario file and stop.")
+    ] = False,
 ) -> None:
     """Replay arrivals on measured step costs under several schedulers, and print who was fastest.
 
     With no arguments: the shipped chat trace at load 0.9 on the shipped profile.
     """
-    from lapsbench.scenario import read
+    from lapsbench.scenario import as_toml, read
 
     flags = {
         "trace": trace,
@@ -132,50 +140,71 @@ def replay(
     }
     wanted = read(scenario, flags)
     if print_config:
-        typer.echo(wanted.model_dump_json(indent=2))
+        typer.echo(as_toml(wanted), nl=False)
         return
-    sink = _open_json(json_to)
+    _check_json(json_to)
     result, replayer = _run(wanted, out, jobs, quiet=quiet)
-    _print(result, replayer, sink, quiet=quiet)
+    _print(result, replayer, json_to, quiet=quiet)
 
 
 @app.command()
-def policies(name: Annotated[str | None, typer.Argument(help="One policy, in full.")] = None) -> None:
+def policies(
+    name: Annotated[str | None, typer.Argument(help="One policy, in full.", autocompletion=_complete_policy)] = None,
+) -> None:
     """List the schedulers, their parameters and sources."""
-    from rich.console import Console
-
     from lapsbench.policies.registry import find, names
     from lapsbench.report.catalogue import describe, overview
 
-    console = Console(highlight=False)
-    if name:
-        describe(find(name), console)
-    else:
-        overview([find(each) for each in names()], console)
+    if not name:
+        typer.echo(overview([find(each) for each in names()]), nl=False)
+        return
+    try:
+        found = find(name)
+    except UsageError as error:
+        raise UsageError(error.what, where="policies", hint=error.hint) from error
+    typer.echo(describe(found), nl=False)
 
 
 def main() -> None:
     """Run the command line; every foreseen failure is one line on stderr and an exit code."""
+    _prepare_stdout()
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # typer has caught the Ctrl-C
+            code = _fail(HOW_TO_GO_ON, INTERRUPTED)
     except LapsbenchError as error:
         code = _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        code = _fail("interrupted; with --out, finished cells are kept and the same command goes on", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail(HOW_TO_GO_ON, INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; so do we
+        _drop_stdout()  # the reader left; so do we
         code = 1
     except OSError as error:
-        code = _fail(f"cannot write the output: {error.strerror or error}; try another place, or more room", 1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else "cannot write the output: "
+        code = _fail(f"{where}{error.strerror or error}; try another place, or more room on the disk", 1)
+        _drop_stdout()
     except MemoryError:
         code = _fail("out of memory; try --limit N, or fewer --jobs", 1)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not typer's own: a defect, and worth a traceback
             raise
-        code = _fail(f"{error.format_message()} Try --help.", UsageError.exit_code)
+        code = _fail(f"{error.format_message().rstrip('. ')}; try --help", UsageError.exit_code)
     sys.exit(code)
+
+
+def _prepare_stdout() -> None:
+    """See to it that every name can be printed, and that there is something to print to."""
+    if sys.stdout is None:  # closed by the shell: `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    """Leave nothing that the interpreter would fail to write once more on its way out."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(text: str, code: int) -> int:
@@ -183,16 +212,24 @@ def _fail(text: str, code: int) -> int:
     return code
 
 
-def _open_json(target: str | None) -> Any:
-    """Open the JSON target before the work, so that a bad path fails early."""
+def _check_json(target: str | None) -> None:
+    """Try the JSON target before the work, so that a bad path fails early; what it holds stays until there is more."""
     if target is None or target == "-":
-        return sys.stdout if target else None
+        return
+    if not target.strip():
+        raise UsageError("is empty", where="--json", hint="a file, or - for stdout")
+    path = Path(target)
     try:
-        return Path(target).open("w", encoding="utf-8")
-    except OSError as error:
-        raise LapsbenchError(
-            f"cannot write: {error.strerror}", where=f"--json {target}", hint="another path"
-        ) from error
+        if path.is_fifo() or path.is_char_device():
+            return  # opening it twice would tell the reader that this was all
+        there = path.exists()
+        path.open("a").close()
+        if not there:
+            path.unlink()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        what = f"cannot write: {reason}"
+        raise LapsbenchError(what, where=f"--json {target}", hint="a file in a folder that exists") from error
 
 
 def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple[ReplayResult, Replayer]:
@@ -217,26 +254,34 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
         return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
 
 
-def _print(result: ReplayResult, replayer: Replayer, sink: Any, *, quiet: bool) -> None:
-    import json
-
+def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:
     from rich.console import Console
 
-    from lapsbench.metrics.result import to_json
     from lapsbench.report.table import render
 
-    stderr = Console(stderr=True, quiet=quiet, highlight=False)
-    if sink is not None:
-        with sink if sink is not sys.stdout else _leave_open():
-            json.dump(to_json(result), sink, indent=2, allow_nan=False)
-            sink.write("\n")
-    if sink is not sys.stdout:
+    stderr = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    failed = _write_json(result, json_to) if json_to else None
+    if json_to != "-":
         render(result, Console(highlight=False), advice=stderr)
-    if replayer.resumed:
-        stderr.print(f"resumed: {replayer.resumed} of {len(replayer.plan.cells)} cells were already there")
+    for line in replayer.remarks:
+        stderr.print(line)
+    if failed:  # only now: the table is worth having all the same
+        raise failed
 
 
-def _leave_open() -> Any:
-    from contextlib import nullcontext
+def _write_json(result: ReplayResult, target: str) -> LapsbenchError | None:
+    """Write what `--json` asks for; return what went wrong with a file."""
+    import json
 
-    return nullcontext()
+    from lapsbench.metrics.result import to_json
+
+    text = json.dumps(to_json(result), indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return None
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = f"cannot write: {error.strerror or error}"
+        return LapsbenchError(what, where=f"--json {target}", hint="more room on the disk, or another place")
+    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import inspect
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +18,12 @@ from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.scenario import plan as plan_of
 from lapsbench.sim.sweep import Cell, Sweep
-from lapsbench.store.run import CellKey, RunFolder, content_key
+from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lapsbench.core import Outcome
+    from lapsbench.core import Outcome, Policy, Trace
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.scenario import Scenario
     from lapsbench.sim.sweep import Plan, Result
@@ -46,9 +45,11 @@ class Replayer:
         self.scenario = scenario
         self.slo = scenario.parsed_slo
         self.plan, self.baseline = plan_of(scenario)
-        self.sweep = Sweep(self.plan, say)
+        # before anything is compiled or replayed: a bad --out should fail at once
         self.folder = RunFolder(out) if out is not None else None
+        self.sweep = Sweep(self.plan, say)
         self.resumed = 0
+        self.remarks: list[str] = []
         self._base = _base_key(self.plan)
         if self.folder is not None:
             self.folder.write_manifest(self.manifest())
@@ -75,14 +76,16 @@ class Replayer:
         ordered = [summaries[cell.name, cell.load, cell.seed] for cell in self.cells]
         comparisons = tuple(compare(ordered, self.baseline))
         if self.folder is not None:
-            self.folder.gather([self._key(cell) for cell in self.cells], summary_rows(ordered, comparisons))
+            keys = [self._key(cell) for cell in self.cells]
+            self._remark(self.folder, keys)
+            self.folder.gather(keys, summary_rows(ordered, comparisons))
         return self._result(tuple(ordered), comparisons)
 
     def manifest(self) -> dict[str, Any]:
         """Return what `manifest.json` holds: the resolved scenario, versions, hashes and provenance."""
         plan, calibration = self.plan, self.sweep.calibration
         return {
-            "schema": "lapsbench.run/1",
+            "schema": MANIFEST,
             "lapsbench": __version__,
             "scenario": self.scenario.model_dump(mode="json"),
             "baseline": self.baseline,
@@ -91,7 +94,7 @@ class Replayer:
             "trace": {
                 "name": plan.trace.name,
                 "requests": len(plan.trace),
-                "sha256_32": _trace_key(plan),
+                "sha256_32": _trace_key(plan.trace),
                 "provenance": dict(plan.trace.provenance),
                 "notes": list(plan.trace.notes),
             },
@@ -105,6 +108,12 @@ class Replayer:
             "calibration": calibration.source if calibration else None,
             "cells": [asdict(self._key(cell)) for cell in self.cells],
         }
+
+    def _remark(self, folder: RunFolder, keys: list[CellKey]) -> None:
+        if self.resumed:
+            self.remarks.append(f"resumed: {self.resumed} of {len(keys)} cells were already in {folder.folder}")
+        if replaced := folder.replaced(keys):
+            self.remarks.append(f"replaced: {replaced} cells of another command that were in {folder.folder}")
 
     @property
     def cells(self) -> list[Cell]:
@@ -150,13 +159,9 @@ class Replayer:
         return self.folder.finished(self._key(cell), self.sweep.prepared(cell.seed)[1].alone_s)
 
     def _key(self, cell: Cell) -> CellKey:
-        try:
-            source = inspect.getsource(cell.policy.rank)
-        except OSError as error:
-            raise LapsbenchError("its source cannot be read", where=f"policy {cell.name!r}") from error
-        key = content_key(
-            self._base, cell.name, cell.policy.preemptive, cell.policy.rerank, source, cell.load, cell.seed
-        )
+        policy = cell.policy
+        how = (policy.preemptive, policy.rerank, policy.oracle, policy.knows, policy.client_weights)
+        key = content_key(self._base, cell.name, how, _source(cell.policy), cell.load, cell.seed)
         return CellKey(cell.name, cell.load, cell.seed, key)
 
 
@@ -164,29 +169,36 @@ def _base_key(plan: Plan) -> str:
     history = plan.history
     return content_key(
         _code_key(),
-        _trace_key(plan),
+        _trace_key(plan.trace),
         _profile_key(plan),
         asdict(plan.engine),
         plan.predictor.label,
         plan.rate_rps,
         plan.seeds[0],  # capacity is measured with the first seed
-        "bank" if history is None else content_key(history.arrival_s, history.prompt_tokens, history.output_tokens),
+        "bank" if history is None else _trace_key(history),
     )
 
 
-def _trace_key(plan: Plan) -> str:
-    trace = plan.trace
+def _source(policy: Policy) -> str:
+    """Return the hash of the whole file a policy is from: what its rank function calls may stand beside it."""
+    try:
+        return hashlib.sha256(Path(policy.rank.__code__.co_filename).read_bytes()).hexdigest()
+    except OSError as error:
+        raise LapsbenchError(
+            "its source cannot be read", where=f"policy {policy.name!r}", hint="defining it in a file"
+        ) from error
+
+
+def _trace_key(trace: Trace) -> str:
     columns = (trace.category, trace.client_id, trace.prompt_id, trace.predicted_tokens)
-    return content_key(
-        trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *(column for column in columns if column is not None)
-    )
+    return content_key(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *columns)
 
 
 def _profile_key(plan: Plan) -> str:
     costs, bank = plan.profile.costs, plan.profile.bank
     arrays = [costs.component, costs.batch_size, costs.query_tokens, costs.context_tokens, costs.time_s]
     if bank is not None:
-        arrays += [bank.output_tokens, bank.accept_runs, bank.category]
+        arrays += [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens, bank.accept_runs]
     return content_key(*arrays)
 
 

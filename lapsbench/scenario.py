@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tomllib
-from pathlib import Path  # noqa: TC003 - pydantic reads annotations
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,12 +16,17 @@ from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.metrics.slo import Slo
 from lapsbench.policies.predictors import parse_predictor
 from lapsbench.policies.registry import find, spec_of
+from lapsbench.refusals import refusal, usage
+from lapsbench.resources import names as shipped_names
+from lapsbench.resources import shipped
 from lapsbench.sim.sweep import Plan
 from lapsbench.store.profile import open_profile
 from lapsbench.traces import open_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+    from lapsbench.core import Trace
 
 TRACE, PROFILE, DEMO_LOAD = "chat", "h100-llama3.1-8b-eagle3", 0.9
 POLICIES = (
@@ -32,6 +39,8 @@ POLICIES = (
     "oracle-srpt-tokens",
     "oracle-srpt-rounds",
 )
+LOADS = "0.9, or several: 0.7,0.9, or FROM:TO:STEP"
+WINDOW = "FROM:TO in seconds, such as 0:600"
 
 
 class Scenario(BaseModel):
@@ -58,6 +67,16 @@ class Scenario(BaseModel):
     baseline: str | None = None
     calibration: str | None = None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _something(cls, value: object) -> object:
+        """Refuse what only looks like a value: true for 1, and the text of an unset shell variable."""
+        if isinstance(value, bool):
+            raise refusal(f"{str(value).lower()} is neither a number nor a name", "a value without quotes")
+        if isinstance(value, str) and not value.strip():
+            raise refusal("is empty", "a value, or leaving it out")
+        return value
+
     @field_validator("load", mode="before")
     @classmethod
     def _loads(cls, value: object) -> object:
@@ -71,9 +90,9 @@ class Scenario(BaseModel):
     def _fractions(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         for load in value:
             if not (math.isfinite(load) and 0 < load <= 10):
-                raise ValueError(f"{load:g} is not a fraction of capacity")
+                raise refusal(f"{load:g} is not a fraction of capacity", "a number above 0 and up to 10, such as 0.9")
         if len(set(value)) != len(value):
-            raise ValueError("a load is given twice")
+            raise refusal("a load is given twice", "each load once")
         return value
 
     @field_validator("window", mode="before")
@@ -83,15 +102,15 @@ class Scenario(BaseModel):
             return value
         start, colon, end = value.partition(":")
         if not colon:
-            raise ValueError("a window is written FROM:TO, in seconds")
-        return float(start or 0), float(end or math.inf)
+            raise refusal(f"{value!r} is no window", WINDOW)
+        return _number(start or "0", WINDOW), _number(end or "inf", WINDOW)
 
     @model_validator(mode="after")
     def _one_rate(self) -> Scenario:
         if self.load and self.rate is not None:
-            raise ValueError("load and rate exclude each other")
+            raise refusal("load and rate exclude each other", "one of the two")
         if not self.policies:
-            raise ValueError("no policy is given")
+            raise refusal("no policy is given", 'policies = ["fcfs", "srpt"]')
         return self
 
     @property
@@ -114,36 +133,36 @@ def read(path: Path | None, flags: Mapping[str, Any]) -> Scenario:
         UsageError: a key or value that means nothing.
         LapsbenchError: the file cannot be read.
     """
-    settings: dict[str, Any] = {}
-    if path is not None:
-        try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise LapsbenchError(f"not a readable TOML file ({reason})", where=str(path), hint="docs/cli.md") from error
+    settings = _settings(path) if path is not None else {}
     given = {key: value for key, value in flags.items() if value is not None}
+    if {"load", "rate"} <= set(given):
+        raise UsageError("exclude each other", where="--load and --rate", hint="one of the two")
     if {"load", "rate"} & set(given):  # a flag for the one replaces the file's other
         settings = {key: value for key, value in settings.items() if key not in ("load", "rate")}
     try:
         return Scenario.model_validate({**settings, **given})
     except ValidationError as error:
-        raise _usage(error, path, given) from error
+        raise usage(error, path, given, Scenario.model_fields) from error
+
+
+def as_toml(scenario: Scenario) -> str:
+    """Return the file that `read` makes the same scenario of, with the defaults that depend on others filled in."""
+    loads = tuple(load for load in scenario.loads if load is not None)
+    resolved = scenario.model_copy(update={"trace": scenario.trace or TRACE, "load": loads})
+    settings = {key: value for key, value in resolved.model_dump(mode="python").items() if value not in (None, ())}
+    return "".join(f"{key} = {_toml(value)}\n" for key, value in settings.items())
 
 
 def plan(scenario: Scenario) -> tuple[Plan, str]:
     """Open and parse everything the scenario names; return the plan, and the baseline's name."""
     scenario.parsed_slo  # noqa: B018 - a bad SLO should not wait for the replay to end
     policies = [find(spec) for spec in scenario.policies]
-    names = [spec_of(policy) for policy in policies]
+    baseline = _baseline(scenario, [spec_of(policy) for policy in policies])
     predictor = parse_predictor(scenario.predict)
-    trace = open_trace(scenario.trace or TRACE, window=scenario.window, limit=scenario.limit)
-    history = open_trace(scenario.calibration) if scenario.calibration else None
-    if history is not None and scenario.calibration == (scenario.trace or TRACE):
-        raise UsageError(
-            "is the replayed trace: policies would learn from their own test", where="--calibration", hint="another one"
-        )
+    with _blaming("--trace"):
+        trace = open_trace(scenario.trace or TRACE, window=scenario.window, limit=scenario.limit)
+    history = _history(scenario)
     profile = open_profile(scenario.profile)
-    baseline = _baseline(scenario, names)
     return Plan(
         trace=trace,
         profile=profile,
@@ -163,32 +182,82 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
     ), baseline
 
 
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, not TOML, a NUL in the name
+        if isinstance(error, OSError):
+            reason, hint = error.strerror or str(error), "the path of a scenario file"
+        elif isinstance(error, UnicodeDecodeError):
+            reason, hint = "it is not UTF-8", "saving it as UTF-8"
+        else:
+            reason, hint = str(error).splitlines()[0], "one `key = value` a line, text in quotes"
+        raise LapsbenchError(f"not a readable TOML file ({reason})", where=str(path), hint=hint) from error
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return repr(value)
+
+
 def _baseline(scenario: Scenario, names: list[str]) -> str:
     if scenario.baseline is None:
         return "fcfs" if "fcfs" in names else names[0]
-    wanted = spec_of(find(scenario.baseline))
+    if scenario.baseline in names:
+        return scenario.baseline
+    with _blaming("--baseline"):
+        wanted = spec_of(find(scenario.baseline))
     if wanted not in names:
         raise UsageError(f"{wanted} is not among the policies", where="--baseline", hint=f"one of: {', '.join(names)}")
     return wanted
 
 
+def _history(scenario: Scenario) -> Trace | None:
+    """Open what calibrated policies learn from; it must not be what they are tested on."""
+    if not scenario.calibration:
+        return None
+    with _blaming("--calibration"):
+        history = open_trace(scenario.calibration)
+    if _file_of(scenario.calibration) == _file_of(scenario.trace or TRACE):
+        what = "is the replayed trace: policies would learn from their own test"
+        raise UsageError(what, where="--calibration", hint="another trace")
+    return history
+
+
+def _file_of(trace: str) -> Path:
+    return (shipped("traces") / f"{trace}.parquet" if trace in shipped_names("traces") else Path(trace)).resolve()
+
+
+@contextmanager
+def _blaming(flag: str) -> Iterator[None]:
+    """Name the flag that is to blame, where what it calls names a flag or noun of its own."""
+    try:
+        yield
+    except UsageError as error:
+        if error.where not in ("--policy", "trace"):
+            raise
+        raise UsageError(error.what, where=flag, hint=error.hint) from error
+
+
 def _span(text: str) -> list[float]:
     """Read one number, or FROM:TO:STEP with both ends."""
-    numbers = [float(part) for part in text.split(":")]
-    if len(numbers) == 1:
-        return numbers
+    parts = text.split(":")
+    if len(parts) == 1:
+        return [_number(text, LOADS)]
+    numbers = [_number(part, LOADS) for part in parts]
+    if len(numbers) != 3:
+        raise refusal(f"{text} is not FROM:TO:STEP", LOADS)
     start, end, step = numbers
     if not (step > 0 and end >= start and (end - start) / step < 1000):
-        raise ValueError(f"{text} is not FROM:TO:STEP")
+        raise refusal(f"{text} is not FROM:TO:STEP", LOADS)
     return [round(start + i * step, 9) for i in range(round((end - start) / step) + 1)]
 
 
-def _usage(error: ValidationError, path: Path | None, given: Mapping[str, Any]) -> UsageError:
-    first = error.errors()[0]
-    key = str(first["loc"][0]) if first["loc"] else ""
-    what = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        return UsageError(f"unknown key {key!r}", where=str(path), hint=f"one of: {', '.join(Scenario.model_fields)}")
-    where = f"--{key.replace('_', '-')}" if key in given or path is None else f"{path}, key {key}"
-    shown = f" (got {first['input']!r})" if key and not isinstance(first["input"], dict) else ""
-    return UsageError(f"{what}{shown}", where=where if key else "scenario", hint="lapsbench replay --help")
+def _number(text: str, hint: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise refusal(f"{text!r} is not a number", hint) from None

@@ -110,9 +110,14 @@ def write_parquet(
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise LapsbenchError(
-            f"cannot write: {error.strerror or error}", where=str(path), hint="another --out, or more room on the disk"
-        ) from error
+        raise cannot_write(error, path) from error
+
+
+def cannot_write(error: OSError, path: Path) -> LapsbenchError:
+    """Return what to say when a file cannot be written; Arrow hides the reason in a longer text."""
+    reason = error.strerror or str(error).partition("Detail: ")[2] or str(error)
+    reason = reason.partition("] ")[2] or reason
+    return LapsbenchError(f"cannot write: {reason}", where=str(path), hint="another place, or more room on the disk")
 
 
 def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema | None = None) -> pa.Table:
@@ -124,14 +129,18 @@ def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema
         LapsbenchError: no such file, not Parquet, another kind or version, a column missing or of the wrong type.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            table = file.read()
+        table.validate(full=True)
     except FileNotFoundError as error:
         raise LapsbenchError("no such file", where=str(path), hint="the full path of the file") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+        # the text begins with the path once more
+        reason = _first_line(error).rpartition("': ")[2]
         raise LapsbenchError(
-            f"not a readable Parquet file ({_first_line(error)})", where=str(path), hint="writing or copying it again"
+            f"not a readable Parquet file ({reason})", where=str(path), hint="writing or copying it again"
         ) from error
-    tag = (table.schema.metadata or {}).get(TAG, b"").decode()
+    tag = (table.schema.metadata or {}).get(TAG, b"").decode(errors="replace")
     if tag and tag != f"{kind}/1":
         raise LapsbenchError(f"holds {tag!r}, not '{kind}/1'", where=str(path), hint=f"a {kind} file")
     fields = []
@@ -144,14 +153,26 @@ def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema
             )
         fields.append(wanted)
     fields += [extra for extra in optional or [] if extra.name in table.schema.names]
+    for wanted in fields:
+        if table.schema.names.count(wanted.name) > 1:
+            raise LapsbenchError(
+                f"column {wanted.name!r} is there twice", where=str(path), hint="renaming one of the two"
+            )
     columns = [_cast(table, wanted, path) for wanted in fields]
     return pa.table(columns, schema=pa.schema(fields, metadata=table.schema.metadata))
 
 
 def provenance(table: pa.Table) -> dict[str, Any]:
-    """Return the provenance stored in the metadata; empty where there is none."""
+    """Return the provenance stored in the metadata; empty where there is none.
+
+    Raises:
+        ValueError: it is damaged.
+    """
     text = (table.schema.metadata or {}).get(PROVENANCE, b"{}")
-    value = json.loads(text)
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     return value if isinstance(value, dict) else {}
 
 

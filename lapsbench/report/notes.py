@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 ADVICE = 3
 """Lines of advice: more are not read."""
+STOPPED = {
+    "stalled": "stopped: jobs kept displacing each other and none got further; try --on-preempt keep, "
+    "more --kv-tokens, or a non-preemptive policy"
+}
+"""Why a run ended early, and what to try."""
+BUSY = 0.85
+"""From this load on, a batch that never fills is too large for the trace, not the load too low."""
 
 
 def title(result: ReplayResult) -> str:
@@ -94,7 +101,7 @@ def warnings(result: ReplayResult) -> Iterator[str]:
             yield from _growth(result, load, label)
     for cell in result.cells:
         if cell.unfinished:
-            why = f" ({cell.stopped})" if cell.stopped else ""
+            why = f" ({STOPPED.get(cell.stopped, cell.stopped)})" if cell.stopped else ""
             yield (
                 f"{cell.label}{_at(cell.load)} left {cell.unfinished:,} of {cell.arrivals:,} requests unfinished{why}: "
                 "its latencies leave them out, which flatters it"
@@ -108,7 +115,8 @@ def advice(result: ReplayResult) -> Iterator[str]:
     """Say what to try next, most useful first."""
     seeds = len({cell.seed for cell in result.cells})
     if nobody_waited(result.cells):
-        yield "--load 0.9: nobody waited for a place here, so every scheduler did the same"
+        what = "--max-batch 16, or more requests" if _busy(result) else "--load 0.9"
+        yield f"{what}: nobody waited for a place here, so every scheduler did the same"
     if min(cell.measured for cell in result.cells) < TAIL_N:
         yield "more requests (--limit, or a longer trace): the tail needs 1,000 measured ones"
     if seeds < 3:
@@ -153,6 +161,12 @@ def _growth(result: ReplayResult, load: float | None, label: str) -> Iterator[st
         f"{names} {'is' if one else 'are'} {label}{_at(load)}: up to {100 * share:.0f} of 100 arrivals pile up until "
         f"the trace ends, so {'its' if one else 'their'} mean depends on its length; try {_less(result, load)}"
     )
+
+
+def _busy(result: ReplayResult) -> bool:
+    """Whether the traffic offered, at its most, comes close to what the engine can serve."""
+    rates = {cell.metrics["offered_rps"] for cell in result.cells}
+    return None in rates or max(rate or 0.0 for rate in rates) >= BUSY * result.capacity_rps
 
 
 def _mostly(cells: Sequence[CellSummary], label: str) -> bool:

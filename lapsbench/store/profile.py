@@ -95,6 +95,9 @@ def _folder(source: str) -> Path:
     if source in names:
         return resources.shipped("profiles") / source
     if os.path.isdir(source):  # noqa: PTH112 - Path.is_dir raises on names too long for the system
+        if not (Path(source) / COST_FILE).exists():
+            hint = f"a profile's folder, with {COST_FILE} in it"
+            raise LapsbenchError("no such file", where=str(Path(source) / COST_FILE), hint=hint)
         return Path(source)
     what = "is a file, not a profile's folder" if os.path.isfile(source) else "no such profile"  # noqa: PTH113
     raise LapsbenchError(

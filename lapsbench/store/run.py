@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.schema import REQUESTS, SUMMARY, TAG, write_parquet
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, cannot_write, write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from lapsbench.core import Workload
 
 CELLS = b"lapsbench.cells"
+MANIFEST = "lapsbench.run/1"
+DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError)
+"""What reading a damaged or foreign file of cells may raise."""
 SCALARS = ("steps", "makespan_s", "lookups", "lookups_beyond", "stopped")
 
 
@@ -64,12 +67,12 @@ class RunFolder:
         self.folder = folder
         self.parts = folder / "cells"
         try:
-            if folder.exists() and any(folder.iterdir()) and not (folder / "manifest.json").exists():
-                raise LapsbenchError("holds files, but no run", where=str(folder), hint="a new or empty --out folder")
+            _refuse_foreign(folder)
             self.parts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            reason = getattr(error, "strerror", None) or error
             raise LapsbenchError(
-                f"cannot make the folder: {error.strerror or error}", where=str(folder), hint="another --out"
+                f"cannot make the folder: {reason}", where=str(folder), hint="another --out"
             ) from error
         self._gathered = _cells_of(folder / "requests.parquet")
 
@@ -77,8 +80,12 @@ class RunFolder:
         """Write `manifest.json`: everything needed to run this again."""
         _write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
+    def replaced(self, keys: list[CellKey]) -> int:
+        """Say how many cells of an earlier command `gather(keys)` leaves behind."""
+        return len(self._gathered.keys() - {key.key for key in keys})
+
     def finished(self, key: CellKey, alone_s: np.ndarray[Any, Any]) -> Outcome | None:
-        """Return a cell's outcome if it is on disk and readable."""
+        """Return a cell's outcome if it is on disk, readable, and of as many requests as there are."""
         part = self.parts / f"{key.key}.parquet"
         try:
             if part.exists():
@@ -90,9 +97,9 @@ class RunFolder:
                 table = file.read_row_group(row_group)
             else:
                 return None
-            return _outcome(table, scalars, alone_s)
-        except (OSError, pa.ArrowException, KeyError, ValueError):
-            return None  # damaged: run it again
+            return _outcome(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
+        except DAMAGED:
+            return None  # run it again
 
     def keep(self, key: CellKey, work: Workload, outcome: Outcome) -> None:
         """Put a finished cell on disk at once."""
@@ -120,9 +127,7 @@ class RunFolder:
             fresh.replace(target)
         except OSError as error:
             fresh.unlink(missing_ok=True)
-            raise LapsbenchError(
-                f"cannot write: {error.strerror or error}", where=str(target), hint="more room on the disk, then again"
-            ) from error
+            raise cannot_write(error, target) from error
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def _load(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
@@ -134,12 +139,28 @@ class RunFolder:
         return pq.ParquetFile(self.folder / "requests.parquet").read_row_group(row_group), facts
 
 
+def _refuse_foreign(folder: Path) -> None:
+    """Leave alone what is not a run, or the beginning of one."""
+    there = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if "manifest.json" in there:
+        try:
+            mine = json.loads((folder / "manifest.json").read_bytes())["schema"] == MANIFEST
+        except (LookupError, ValueError, TypeError):
+            mine = False
+        what = "holds a manifest.json that is not of a run"
+    else:
+        mine = there <= {"cells", "manifest.json.part"}
+        what = "holds files, but no run"
+    if not mine:
+        raise LapsbenchError(what, where=str(folder), hint="a new or empty --out folder")
+
+
 def _cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     """Map the key of each gathered cell to its row group and facts; empty where there is no readable file."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
         return {facts["key"]: (i, facts) for i, facts in enumerate(json.loads(metadata[CELLS]))}
-    except (OSError, pa.ArrowException, KeyError, ValueError):
+    except DAMAGED:
         return {}
 
 
@@ -206,6 +227,4 @@ def _write_text(path: Path, text: str) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise LapsbenchError(
-            f"cannot write: {error.strerror or error}", where=str(path), hint="another --out"
-        ) from error
+        raise cannot_write(error, path) from error
