@@ -27,7 +27,7 @@ from lapsbench.sim.memory import floats, hidden_at, ints, job_at, longs, system_
 from lapsbench.sim.queue import ask, lift, rerank, review, wait
 from lapsbench.sim.record import Replay
 from lapsbench.sim.select import select, select_within_memory, swap_time
-from lapsbench.sim.state import DONE, GOING, GONE, NAN_RANK, SIM, STALLED
+from lapsbench.sim.state import DONE, GOING, GONE, NAN_RANK, OVERRUN, SIM, STALLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +61,8 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
             return NAN_RANK
         if sim.idle_steps > sim.stall_steps:
             return STALLED
+        if sim.now_s > sim.stop_s:
+            return OVERRUN
     return GOING
 
 
@@ -262,4 +264,4 @@ def replay(
         raise LapsbenchError(
             f"returned NaN for request {run.sim.culprit}", where=f"policy {policy.name!r}", hint="guarding divisions"
         )
-    return run.outcome("stalled" if state == STALLED else "")
+    return run.outcome({STALLED: "stalled", OVERRUN: "overrun"}.get(state, ""))

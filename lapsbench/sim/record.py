@@ -65,7 +65,7 @@ class Replay(Record):
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
-        sim.stall_steps, sim.culprit = setup.stall_steps, -1
+        sim.stall_steps, sim.stop_s, sim.culprit = setup.stall_steps, setup.stop_s, -1
 
     def outcome(self, stopped: str) -> Outcome:
         """Copy the results out of the records."""

@@ -142,7 +142,7 @@ class Twin:
     # 1. arrivals ----------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Take steps until every request has left, or no step makes progress any more."""
+        """Take steps until every request has left, or it is no use: nothing moves any more, or ever so slowly."""
         while self.arrivals():
             batch = self.select()
             step = self.fill(batch)
@@ -150,6 +150,9 @@ class Twin:
             self.advance(step, dt)
             if self.idle_steps > self.setup.stall_steps:
                 self.stopped = "stalled"
+                break
+            if self.now_s > self.setup.stop_s:
+                self.stopped = "overrun"
                 break
         return self.outcome()
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
 
 
+OVERRUN_FACTOR = 10.0
+"""A replay that takes this many times what serving one request at a time would is only preempting: it is stopped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Solo:
     """Every request on an idle engine; the same for every policy and load."""
@@ -32,13 +36,14 @@ class Solo:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Arrays of one value per request, and `core.SYSTEM` as an array of one."""
+    """Arrays of one value per request, `core.SYSTEM` as an array of one, and when to give up: see docs/model.md."""
 
     alone_s: Floats
     prefill_s: Floats
     predicted_rounds: Floats
     system: NDArray[np.void]
     stall_steps: int
+    stop_s: float
 
 
 def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
@@ -70,6 +75,7 @@ def set_up(
         predicted_rounds=rounds,
         system=_system(engine, policy, calibration),
         stall_steps=1000 + 2 * engine.max_batch * pieces,
+        stop_s=float(work.arrival_s.max(initial=0.0) + OVERRUN_FACTOR * single.alone_s.sum()),
     )
 
 

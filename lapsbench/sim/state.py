@@ -8,7 +8,7 @@ FUTURE, WAITING, RUNNING, GONE = 0, 1, 2, 3
 """`HIDDEN.state`."""
 KEEP, SWAP, RECOMPUTE = 0, 1, 2
 """`SIM.on_preempt`, in the order of `core.ON_PREEMPT`."""
-GOING, DONE, STALLED, NAN_RANK = 0, 1, 2, 3
+GOING, DONE, STALLED, OVERRUN, NAN_RANK = 0, 1, 2, 3, 4
 """What `kernel.advance` returns."""
 BUCKET = 6
 """KV needs of waiting jobs are counted in buckets of 2**6 tokens."""
@@ -111,7 +111,7 @@ CLOCK = (
 SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "queries", "cacheds")
 
 SIM = np.dtype(
-    [("now_s", "f8"), ("w_in", "f8"), ("w_out", "f8")]
+    [("now_s", "f8"), ("stop_s", "f8"), ("w_in", "f8"), ("w_out", "f8")]
     + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
     + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *PRICES)],
     align=True,
