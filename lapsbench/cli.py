@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -240,7 +241,8 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     hidden = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of cells that were under way
         task = bar.add_task("starting", total=None)
 
         def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,16 +64,17 @@ class Replayer:
         """Run what is not yet on disk and return the whole result."""
         summaries: dict[tuple[str, float | None, int], CellSummary] = {}
         cuts: dict[tuple[float | None, int], int] = {}
-        for result in self.sweep.run(jobs, self._kept, progress):
-            cell, outcome = result.cell, result.outcome
-            self.resumed += result.resumed
-            if self.folder is not None and not result.resumed:
-                self.folder.keep(self._key(cell), result.work, outcome)
-            where = (cell.load, cell.seed)
-            if where not in cuts:
-                offered = backlog_s(result.work.arrival_s, outcome.alone_s, self.sweep.capacity_rps)
-                cuts[where] = warmup_cut(offered)
-            summaries[cell.name, *where] = self._summary(result, cuts[where])
+        with closing(self.sweep.run(jobs, self._kept, progress)) as results:
+            for result in results:
+                cell, outcome = result.cell, result.outcome
+                self.resumed += result.resumed
+                if self.folder is not None and not result.resumed:
+                    self.folder.keep(self._key(cell), result.work, outcome)
+                where = (cell.load, cell.seed)
+                if where not in cuts:
+                    offered = backlog_s(result.work.arrival_s, outcome.alone_s, self.sweep.capacity_rps)
+                    cuts[where] = warmup_cut(offered)
+                summaries[cell.name, *where] = self._summary(result, cuts[where])
         ordered = [summaries[cell.name, cell.load, cell.seed] for cell in self.cells]
         comparisons = tuple(compare(ordered, self.baseline))
         if self.folder is not None:

@@ -6,6 +6,7 @@ Knows columns, types and the schema tag in the metadata; knows nothing of what t
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 TAG = b"lapsbench.schema"
 PROVENANCE = b"lapsbench.provenance"
+WRITING = MappingProxyType({"compression": "zstd", "write_page_checksum": True})
+"""How Parquet is written; where a file has no checksums, a flipped bit can pass for a number."""
 
 TRACE = pa.schema([("arrival_s", pa.float64()), ("prompt_tokens", pa.int32()), ("output_tokens", pa.int32())])
 TRACE_OPTIONAL = pa.schema(
@@ -106,7 +109,7 @@ def write_parquet(
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.replace_schema_metadata(metadata), part, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(metadata), part, **WRITING)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -129,7 +132,7 @@ def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema
         LapsbenchError: no such file, not Parquet, another kind or version, a column missing or of the wrong type.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
     except FileNotFoundError as error:

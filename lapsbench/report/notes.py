@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 ADVICE = 3
 """Lines of advice: more are not read."""
+_LET_RUN = "try --on-preempt keep, more --kv-tokens, or a policy that does not preempt"
 STOPPED = {
-    "stalled": "stopped: jobs kept displacing each other and none got further; try --on-preempt keep, "
-    "more --kv-tokens, or a non-preemptive policy"
+    "stalled": f"stopped: jobs kept displacing each other and none got further; {_LET_RUN}",
+    "overrun": f"stopped: jobs kept displacing each other and hardly got further; {_LET_RUN}",
 }
 """Why a run ended early, and what to try."""
 BUSY = 0.85

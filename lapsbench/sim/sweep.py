@@ -22,7 +22,7 @@ from lapsbench.sim.setup import Solo, set_up, solo
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     import numpy as np
 
@@ -106,7 +106,7 @@ class Sweep:
         jobs: int = 1,
         kept: Callable[[Cell], Outcome | None] = lambda _: None,
         progress: Callable[[int], None] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result]:
         """Yield a result per cell, in the order of `Plan.cells`.
 
         Args:

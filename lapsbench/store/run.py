@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.schema import REQUESTS, SUMMARY, TAG, cannot_write, write_parquet
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, cannot_write, write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,17 +86,11 @@ class RunFolder:
 
     def finished(self, key: CellKey, alone_s: np.ndarray[Any, Any]) -> Outcome | None:
         """Return a cell's outcome if it is on disk, readable, and of as many requests as there are."""
-        part = self.parts / f"{key.key}.parquet"
+        part = self._part(key)
         try:
-            if part.exists():
-                table = pq.read_table(part)
-                scalars = json.loads(table.schema.metadata[CELLS])[0]
-            elif key.key in self._gathered:
-                file = pq.ParquetFile(self.folder / "requests.parquet")
-                row_group, scalars = self._gathered[key.key]
-                table = file.read_row_group(row_group)
-            else:
+            if not part.exists() and key.key not in self._gathered:
                 return None
+            table, scalars = self._load(key)
             return _outcome(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
         except DAMAGED:
             return None  # run it again
@@ -105,8 +99,7 @@ class RunFolder:
         """Put a finished cell on disk at once."""
         table = _table(key, work, outcome)
         metadata = json.dumps([_facts(key, outcome)]).encode()
-        part = self.parts / f"{key.key}.parquet"
-        write_parquet(table, part, "requests", extra={CELLS: metadata})
+        write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
 
     def gather(self, keys: list[CellKey], summary: Mapping[str, list[Any]]) -> None:
         """Write `requests.parquet` and `summary.parquet`, then let the parts go."""
@@ -116,7 +109,7 @@ class RunFolder:
         try:
             facts: list[dict[str, Any]] = []
             schema = REQUESTS.with_metadata({TAG: b"requests/1"})
-            with pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
+            with pq.ParquetWriter(fresh, schema, **WRITING) as writer:
                 for key in keys:
                     table, fact = self._load(key)
                     writer.write_table(
@@ -130,13 +123,18 @@ class RunFolder:
             raise cannot_write(error, target) from error
         shutil.rmtree(self.parts, ignore_errors=True)
 
+    def _part(self, key: CellKey) -> Path:
+        return self.parts / f"{key.key}.parquet"
+
     def _load(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
-        part = self.parts / f"{key.key}.parquet"
+        part = self._part(key)
         if part.exists():
-            table = pq.read_table(part)
+            with pq.ParquetFile(part, page_checksum_verification=True) as file:
+                table = file.read()
             return table, json.loads(table.schema.metadata[CELLS])[0]
         row_group, facts = self._gathered[key.key]
-        return pq.ParquetFile(self.folder / "requests.parquet").read_row_group(row_group), facts
+        with pq.ParquetFile(self.folder / "requests.parquet", page_checksum_verification=True) as file:
+            return file.read_row_group(row_group), facts
 
 
 def _refuse_foreign(folder: Path) -> None:
