@@ -1,8 +1,11 @@
-"""Start every session with compiled code that matches its source."""
+"""Start every session with compiled code that matches its source; install other people's policies for a test."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+import pytest
 
 PACKAGE = Path(__file__).parents[1] / "lapsbench"
 
@@ -27,3 +30,21 @@ def drop_stale_kernels(package, folders):
             if index.stat().st_mtime < newest:
                 for part in [index, *index.parent.glob(f"{index.stem}.*.nbc")]:
                     part.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution, laid out as by pip, whose entry points are policies: install(source, name=object)."""
+
+    def lay_out(source, **policies):
+        site = tmp_path / "site"
+        info = site / "theirs-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / "theirs.py").write_text(source)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+        lines = [f"{name.replace('_', '-')} = theirs:{target}" for name, target in policies.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[lapsbench.policies]", *lines, ""]))
+        monkeypatch.syspath_prepend(str(site))
+        monkeypatch.delitem(sys.modules, "theirs", raising=False)
+
+    return lay_out

@@ -6,6 +6,7 @@ kernel == twin is `test_twin.py`, queueing theory is `test_queueing.py`, the ora
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_causality_arrival_admission_first_token_finish(scenario, policy):
     outcome = scenario.replay(policy)
     done = outcome.status == FINISHED
     times = [scenario.work.arrival_s, outcome.admitted_s, outcome.first_token_s, outcome.finished_s]
-    for earlier, later in zip(times, times[1:], strict=False):
+    for earlier, later in pairwise(times):
         assert np.all(earlier[done] <= later[done])
         assert not np.any(earlier[~done] > later[~done])
 

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from hypothesis import given, seed, settings
-from strategies import Scenario, differences, profiles, scenarios
+from strategies import Scenario, differences, scenarios
 
 from lapsbench.core import FINISHED, Engine, Workload
 from lapsbench.policies.predictors import length_class
