@@ -1,0 +1,318 @@
+"""Every option of `replay` changes the result where it should: each has a pair of command lines that differ."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import typer
+from commands import lapsbench
+
+from lapsbench import resources
+from lapsbench.cli import app
+from lapsbench.scenario import Scenario
+from lapsbench.sim import sweep
+
+OPTIONS = [option.name for option in typer.main.get_command(app).commands["replay"].params if option.name != "help"]
+TWO = "--policy fcfs --policy srpt"
+BUSY = f"replay --trace chat --limit 300 --max-batch 8 --repeats 1 {TWO}"
+"""A small batch, and more traffic than it can serve: requests wait, and who goes first matters."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one command line left behind."""
+
+    out: str
+    err: str
+    json: dict
+    rows: pl.DataFrame
+
+    @property
+    def cells(self):
+        return self.json["cells"]
+
+    def metric(self, name, policy="srpt"):
+        (value,) = (cell["metrics"][name] for cell in self.cells if cell["policy"] == policy)
+        return value
+
+    def column(self, name, policy="srpt"):
+        return self.rows.filter(policy=policy)[name].to_list()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a function from a command line to its `Replay`; the same line is run once."""
+    room, known = tmp_path_factory.mktemp("options"), {}
+
+    def replay(line):
+        if line not in known:
+            out = room / f"run{len(known)}"
+            done = lapsbench(f"{line} --out {out} --json {out}.json", room).fine()
+            known[line] = Replay(
+                done.out,
+                done.err,
+                json.loads((room / f"{out}.json").read_text()),
+                pl.read_parquet(out / "requests.parquet"),
+            )
+        return known[line]
+
+    replay.room = room
+    return replay
+
+
+def scenario(run):
+    (run.room / "mine.toml").write_text("max_batch = 4\n")
+    file = run(BUSY.replace("replay", "replay mine.toml").replace("--max-batch 8 ", ""))
+    flag, neither = run(BUSY.replace("batch 8", "batch 4")), run(BUSY)
+    assert file.cells == flag.cells != neither.cells
+
+
+def trace(run):
+    chat, code = run(BUSY), run(BUSY.replace("chat", "code"))
+    assert (chat.json["trace"], code.json["trace"]) == ("chat", "code")
+    assert chat.column("prompt_tokens") != code.column("prompt_tokens")
+
+
+def profile(run):
+    shipped = resources.shipped("profiles") / "h100-llama3.1-8b-eagle3"
+    slow = shutil.copytree(shipped, run.room / "slow")
+    cost = pq.read_table(slow / "cost.parquet")
+    times = pa.array(2 * cost["time_s"].to_numpy())
+    pq.write_table(cost.set_column(cost.column_names.index("time_s"), "time_s", times), slow / "cost.parquet")
+    before, after = run(f"{BUSY} --load 0.9"), run(f"{BUSY} --load 0.9 --profile slow")
+    assert after.json["profile"] == "slow"
+    assert after.json["capacity_rps"] == pytest.approx(before.json["capacity_rps"] / 2)
+    assert after.metric("jct_mean_s") == pytest.approx(2 * before.metric("jct_mean_s"))
+
+
+def policy(run):
+    before, after = run(BUSY), run(BUSY.replace(TWO, "--policy las --policy trail:c=0.1 --policy trail:c=0.2"))
+    assert [cell["policy"] for cell in before.cells] == ["fcfs", "srpt"]
+    assert [cell["policy"] for cell in after.cells] == ["las", "trail:c=0.1", "trail:c=0.2"]
+    means = [cell["metrics"]["jct_mean_s"] for cell in before.cells + after.cells]
+    assert len(set(means)) == 5, means
+
+
+def predict(run):
+    runs = [
+        run(f"{BUSY} --predict {each}") for each in ("oracle", "noisy:sigma=0.5", "noisy:sigma=2", "classes", "none")
+    ]
+    assert len({each.metric("jct_mean_s", "srpt") for each in runs}) == 5
+    assert len({each.metric("jct_mean_s", "fcfs") for each in runs}) == 1
+    assert runs[0].column("predicted_tokens") == runs[0].column("output_tokens")
+    given = "arrival_s,prompt_tokens,output_tokens,predicted_tokens\n"
+    (run.room / "given.csv").write_text(given + "".join(f"{i},10,20,{i + 7.5}\n" for i in range(20)))
+    own = run(f"replay --trace given.csv --predict trace --repeats 1 {TWO}")
+    assert own.column("predicted_tokens") == [i + 7.5 for i in range(20)]
+
+
+def load(run):
+    low, high, both = run(f"{BUSY} --load 0.5"), run(f"{BUSY} --load 0.9"), run(f"{BUSY} --load 0.5,0.9")
+    assert low.metric("offered_rps") == pytest.approx(0.5 * low.json["capacity_rps"])
+    assert high.metric("offered_rps") == pytest.approx(0.9 * low.json["capacity_rps"])
+    assert low.metric("jct_mean_s", "fcfs") < high.metric("jct_mean_s", "fcfs")
+    assert low.cells + high.cells == both.cells
+    assert run(f"{BUSY} --load 0.5:0.9:0.4").cells == both.cells
+
+
+def rate(run):
+    own, slow, fast = run(BUSY), run(f"{BUSY} --rate 1"), run(f"{BUSY} --rate 4")
+    assert (slow.metric("offered_rps"), fast.metric("offered_rps")) == (pytest.approx(1), pytest.approx(4))
+    assert own.json["rate_rps"] is None
+    assert slow.metric("jct_mean_s") < fast.metric("jct_mean_s")
+
+
+def max_batch(run):
+    narrow, wide = run(BUSY), run(BUSY.replace("batch 8", "batch 32"))
+    assert wide.json["capacity_rps"] > 1.5 * narrow.json["capacity_rps"]
+    assert (narrow.json["engine"]["max_batch"], wide.json["engine"]["max_batch"]) == (8, 32)
+
+
+def draft_tokens(run):
+    runs = [run(f"{BUSY} --draft-tokens {k}") for k in (0, 1, 3, 8)]
+    rounds = [sum(each.column("rounds")) for each in runs]
+    assert rounds == sorted(rounds, reverse=True)
+    assert len(set(rounds)) == 4
+    assert sum(runs[0].column("accepted_tokens")) == 0
+    for each in runs:
+        assert sum(each.column("rounds")) + sum(each.column("accepted_tokens")) + 300 == sum(
+            each.column("output_tokens")
+        )
+
+
+def prefill_budget(run):
+    unlimited, tight = run(f"{BUSY} --rate 4"), run(f"{BUSY} --rate 4 --prefill-budget 128")
+    assert tight.metric("steps", "fcfs") > unlimited.metric("steps", "fcfs")
+    assert tight.metric("ttft_mean_s", "fcfs") > 1.1 * unlimited.metric("ttft_mean_s", "fcfs")
+
+
+def kv_tokens(run):
+    unlimited, tight = run(BUSY), run(f"{BUSY} --kv-tokens 5000")
+    assert tight.json["capacity_rps"] < unlimited.json["capacity_rps"]
+    assert unlimited.cells[0]["rejected"] == 0
+    tighter = run(f"{BUSY} --kv-tokens 3000")
+    too_large = np.add(tighter.column("prompt_tokens"), tighter.column("output_tokens")) + 3 > 3000
+    assert [status == "rejected" for status in tighter.column("status")] == too_large.tolist()
+    assert 0 < tighter.cells[0]["rejected"] == too_large.sum()
+
+
+def on_preempt(run):
+    keep, swap, recompute = (run(f"{BUSY} --rate 4 --on-preempt {each}") for each in ("keep", "swap", "recompute"))
+    assert min(each.metric("preemptions_per_request") for each in (keep, swap, recompute)) > 0
+    assert len({each.metric("jct_mean_s") for each in (keep, swap, recompute)}) == 3
+    assert len({each.metric("jct_mean_s", "fcfs") for each in (keep, swap, recompute)}) == 1
+    assert [each.metric("recomputed_tokens") > 0 for each in (keep, swap, recompute)] == [False, False, True]
+
+
+def limit(run):
+    assert {cell["arrivals"] for cell in run(BUSY).cells} == {300}
+    assert {cell["arrivals"] for cell in run(BUSY.replace("limit 300", "limit 200")).cells} == {200}
+
+
+def window(run):
+    everything, early, late = run(BUSY), run(f"{BUSY} --window 0:20"), run(f"{BUSY} --window 20:40")
+    prompts = [each.column("prompt_tokens") for each in (everything, early, late)]
+    assert 0 < len(prompts[1]) < 300
+    assert prompts[0][: len(prompts[1] + prompts[2])] == prompts[1] + prompts[2]
+
+
+def seed(run):
+    zero, one = run(BUSY), run(f"{BUSY} --seed 1")
+    assert [cell["seed"] for cell in zero.cells + one.cells] == [0, 0, 1, 1]
+    assert zero.column("predicted_tokens") != one.column("predicted_tokens")
+    assert zero.column("rounds") != one.column("rounds")
+    assert zero.column("output_tokens") == one.column("output_tokens")
+
+
+def repeats(run):
+    three = run(f"{BUSY} --repeats 3")
+    assert [(cell["policy"], cell["seed"]) for cell in three.cells] == [
+        (name, seed) for name in ("fcfs", "srpt") for seed in (0, 1, 2)
+    ]
+    assert three.cells[0] == run(BUSY).cells[0]
+
+
+def slo(run):
+    without, easy, hard = run(BUSY), run(f"{BUSY} --slo e2el:60000"), run(f"{BUSY} --slo ttft:50,e2el:60000")
+    assert without.metric("goodput_rps") is None
+    assert hard.metric("goodput_rps") < easy.metric("goodput_rps") <= easy.metric("throughput_rps")
+    assert "goodput" not in without.out
+    assert "goodput" in easy.out
+
+
+def baseline(run):
+    fcfs, srpt = run(BUSY), run(f"{BUSY} --baseline srpt")
+    ratios = [
+        {each["policy"]: each["ratio"] for each in one.json["comparisons"] if each["metric"] == "jct_mean_s"}
+        for one in (fcfs, srpt)
+    ]
+    assert (ratios[0]["fcfs"], ratios[1]["srpt"]) == (1, 1)
+    assert ratios[0]["srpt"] == pytest.approx(1 / ratios[1]["fcfs"])
+    assert ratios[0]["srpt"] != 1
+    assert ("vs fcfs" in fcfs.out, "vs srpt" in srpt.out) == (True, True)
+
+
+def calibration(run):
+    line = f"{BUSY} --policy gittins"
+    bank, code = run(line), run(f"{line} --calibration code")
+    assert "5000 requests of code" in code.json["calibration"]
+    assert bank.json["calibration"] != code.json["calibration"]
+    assert bank.metric("jct_mean_s", "gittins") != code.metric("jct_mean_s", "gittins")
+    assert bank.metric("jct_mean_s") == code.metric("jct_mean_s")
+
+
+def out(run):
+    with_, without = run.room / "with", run.room / "without"
+    with_.mkdir()
+    without.mkdir()
+    lapsbench(f"{BUSY} --out here", with_).fine()
+    lapsbench(BUSY, without).fine()
+    names = ["manifest.json", "requests.parquet", "summary.parquet"]
+    assert sorted(path.name for path in (with_ / "here").iterdir()) == names
+    assert list(without.iterdir()) == []
+
+
+def json_to(run):
+    table, both, only = lapsbench(BUSY, run.room), lapsbench(f"{BUSY} --json a.json", run.room), run(BUSY)
+    assert both.out == table.out == only.out
+    assert json.loads((run.room / "a.json").read_text()) == only.json
+    assert json.loads(lapsbench(f"{BUSY} --json -", run.room).out) == only.json
+
+
+def jobs(run):
+    line, asked = f"{BUSY} --repeats 3", []
+
+    def parallel(n_jobs, **options):
+        asked.append(n_jobs)
+        return sweep_parallel(n_jobs, **options)
+
+    sweep_parallel = sweep.Parallel
+    with mock.patch.object(sweep, "Parallel", parallel):
+        one, two = (lapsbench(f"{line} --jobs {n} --out jobs{n}", run.room).fine() for n in (1, 2))
+    assert asked == [1, 2]
+    assert one.out == two.out
+    for name in ("requests.parquet", "summary.parquet", "manifest.json"):
+        assert (run.room / "jobs1" / name).read_bytes() == (run.room / "jobs2" / name).read_bytes()
+
+
+def quiet(run):
+    loud, quiet = lapsbench(BUSY, run.room), lapsbench(f"{BUSY} --quiet", run.room)
+    assert "try " in loud.err
+    assert quiet.err == ""
+    assert quiet.out == loud.out
+
+
+def print_config(run):
+    line = f"{BUSY} --window 0:600 --kv-tokens 90000 --slo ttft:500"
+    done = lapsbench(f"{line} --out never --print-config", run.room).fine()
+    assert "max_batch = 8\n" in done.out
+    assert not (run.room / "never").exists()
+    (run.room / "printed.toml").write_text(done.out)
+    assert run("replay printed.toml").json == run(line).json
+    assert lapsbench("replay printed.toml --print-config", run.room).out == done.out
+
+
+CASES = {
+    each.__name__: each
+    for each in (
+        *(scenario, trace, profile, policy, predict, load, rate, max_batch, draft_tokens, prefill_budget, kv_tokens),
+        *(
+            on_preempt,
+            limit,
+            window,
+            seed,
+            repeats,
+            slo,
+            baseline,
+            calibration,
+            out,
+            json_to,
+            jobs,
+            quiet,
+            print_config,
+        ),
+    )
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_changes_the_result_where_it_should(run, option):
+    assert option in CASES, f"--{option} is new: show here what it changes"
+    CASES[option](run)
+
+
+def test_every_case_is_of_an_option():
+    assert set(CASES) == set(OPTIONS)
+
+
+def test_every_setting_of_a_scenario_has_a_flag():
+    keys = {{"policy": "policies"}.get(name, name) for name in OPTIONS}
+    assert set(Scenario.model_fields) == keys - {"scenario", "out", "json_to", "jobs", "quiet", "print_config"}
