@@ -1,0 +1,60 @@
+"""Attention over a slot cache: transformers' attention interface, without copies of the keys.
+
+Transformers repeats keys and values for grouped-query attention whenever a masked query is longer than one token (its
+`pack_gqa` serves one token only). That would charge verification of k + 1 tokens for memory traffic that no serving
+engine has. Here the heads of a group stand side by side as further queries of their one key head: the same numbers,
+and no copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch.nn import functional
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+NAME = "lapsbench"
+"""Under this name transformers models find `attend`."""
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **_: object,
+) -> tuple[Tensor, None]:
+    """Return scaled dot-product attention [B, q, heads, width] as transformers wants it, and no weights.
+
+    Args:
+        module: the attention layer, not needed.
+        query: [B, heads, q, width]; head h belongs to key head h // (heads / key heads).
+        key: [B, key heads, span, width].
+        value: [B, key heads, span, width].
+        attention_mask: bool [B, 1, q, span], true where a query may look; None for causal over exactly these tokens.
+        scaling: of the scores; None for 1 / sqrt(width).
+        dropout: zero outside training.
+    """
+    del module
+    batch, heads, queries, width = query.shape
+    groups = heads // key.shape[1]
+    if attention_mask is None:
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, dropout_p=dropout, is_causal=queries > 1, scale=scaling, enable_gqa=groups > 1
+        )
+        return mixed.transpose(1, 2).contiguous(), None
+    folded = query.reshape(batch, key.shape[1], groups * queries, width)
+    mask = attention_mask if groups == 1 else attention_mask.repeat(1, 1, groups, 1)
+    mixed = functional.scaled_dot_product_attention(folded, key, value, mask, dropout_p=dropout, scale=scaling)
+    return mixed.reshape(batch, heads, queries, value.shape[-1]).transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

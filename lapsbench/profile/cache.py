@@ -1,0 +1,101 @@
+"""A key-value cache of fixed shapes and ragged lengths.
+
+One tensor a layer, [slots, heads, room, width], allocated once: addresses never move, so a CUDA graph may hold them. A
+row's length is not kept here: whoever calls says at which length each row goes on, so rolling a row back is naming a
+smaller length. What lies past a row's length is stale, is masked, and is overwritten before it is ever read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(slots=True)
+class Window:
+    """Where the forward pass under way writes and how far it reads; one for all layers of a cache.
+
+    Attributes:
+        rows: the slots taking part, one after the other.
+        places: int64 [B, q], where in its slot each new token goes.
+        span: tokens of a slot that attention reads, at least the largest place + 1.
+    """
+
+    rows: slice
+    places: Tensor
+    span: int
+
+
+class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers types no __init_subclass__
+    """One layer's keys and values, each [slots, heads, room, width]."""
+
+    keys: Tensor
+    values: Tensor
+    is_sliding = False
+
+    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # nor __init__
+        self.keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.is_initialized = True
+        self.window: Window | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Do nothing: the room is there from the start."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write [B, heads, q, width] at the window's places; return the slots' [B, heads, span, width]."""
+        del args, kwargs
+        window = self._open()
+        index = window.places[:, None, :, None].expand_as(key_states)
+        kept = []
+        for store, states in ((self.keys, key_states), (self.values, value_states)):
+            rows = store[window.rows]
+            rows.scatter_(2, index, states)
+            kept.append(rows[:, :, : window.span])
+        return kept[0], kept[1]
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Return the span and offset a mask would have."""
+        del query_length
+        return self._open().span, 0
+
+    def get_seq_length(self) -> int:
+        """Return 0: lengths are ragged, and positions are always given."""
+        return 0
+
+    def get_max_length(self) -> int:
+        """Return the room."""
+        return self.keys.shape[2]
+
+    def _open(self) -> Window:
+        if self.window is None:
+            raise RuntimeError("a slot cache is written through Network.forward")
+        return self.window
+
+
+class SlotCache(Cache):
+    """A transformers cache of `slots` rows with `room` tokens each."""
+
+    def __init__(self, layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
+        self.slot_layers = [SlotLayer(shape, dtype, device) for _ in range(layers)]
+        super().__init__(layers=list(self.slot_layers))
+
+    def open(self, window: Window) -> None:
+        """Say where the next forward pass writes and reads."""
+        for layer in self.slot_layers:
+            layer.window = window
+
+    def fill_random(self, generator: torch.Generator) -> None:
+        """Fill every slot with normal noise: zeros would let a GPU run cooler and faster than real numbers do."""
+        for layer in self.slot_layers:
+            layer.keys.normal_(generator=generator)
+            layer.values.normal_(generator=generator)

@@ -1,0 +1,127 @@
+"""What proposes tokens: a smaller model, or the text itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from lapsbench.errors import LapsbenchError
+from lapsbench.profile.batch import Proposal
+from lapsbench.profile.lookup import look_up
+from lapsbench.profile.verify import choose
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lapsbench.profile.batch import Batch
+    from lapsbench.profile.graphs import Runner
+    from lapsbench.profile.model import Network
+
+
+class Draft(Protocol):
+    """Proposes tokens for every row of a batch."""
+
+    @property
+    def label(self) -> str:
+        """What it is and what its numbers are worth, for people."""
+
+    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
+        """Take in a prompt, int64 [n], after the `cached` tokens slot `row` has already."""
+
+    def propose(
+        self, batch: Batch, draft_tokens: int, runner: Runner, *, temperature: float = 0.0, uniform: Tensor
+    ) -> Proposal:
+        """Return k tokens for each row; on CUDA they hold until the next proposal.
+
+        Args:
+            batch: where the rows stand.
+            draft_tokens: k, >= 1.
+            runner: what runs the steps.
+            temperature: 0 for the most likely tokens.
+            uniform: float64 [B, k] in [0, 1), one for each draw.
+        """
+
+
+class ModelDraft:
+    """A model that drafts one token after the other.
+
+    Its cache needs no roll-back and no catching up: a round begins by feeding the last token and the one before it.
+    Where everything was accepted, the one before is the draft's own last token, which it had not read yet; elsewhere
+    the same key is written again. Two tokens cost one pass over the weights, as one would.
+    """
+
+    def __init__(self, network: Network, label: str) -> None:
+        self.network = network
+        self._label = label
+
+    @property
+    def label(self) -> str:
+        """As told at creation."""
+        return self._label
+
+    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
+        """Write the prompt into the draft's own cache."""
+        self.network.prefill(row, tokens, cached)
+
+    def propose(
+        self, batch: Batch, draft_tokens: int, runner: Runner, *, temperature: float = 0.0, uniform: Tensor
+    ) -> Proposal:
+        """Return k drafted tokens for each row; on CUDA the whole chain is one graph."""
+
+        def chain(pair: Tensor, lengths: Tensor, uniform: Tensor) -> Proposal:
+            fed, place = pair, lengths - 1
+            tokens, drawn_from = [], []
+            for step in range(draft_tokens):
+                logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
+                token, probabilities = choose(logits, temperature, uniform[:, step])
+                tokens.append(token)
+                if probabilities is not None:
+                    drawn_from.append(probabilities)
+                fed, place = token[:, None], lengths + 1 + step
+            counts = torch.full_like(lengths, draft_tokens)
+            return Proposal(torch.stack(tokens, 1), counts, torch.stack(drawn_from, 1) if drawn_from else None)
+
+        shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
+        return runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
+
+
+class NgramDraft:
+    """Prompt lookup of the last up to `ngram` tokens over prompt and output; certain of what it proposes."""
+
+    def __init__(self, ngram: int) -> None:
+        self.ngram = ngram
+
+    @property
+    def label(self) -> str:
+        """As typed."""
+        return f"ngram:{self.ngram}"
+
+    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
+        """Do nothing: the batch's history is all it reads."""
+
+    def propose(
+        self, batch: Batch, draft_tokens: int, runner: Runner, *, temperature: float = 0.0, uniform: Tensor
+    ) -> Proposal:
+        """Return what followed the same words before; nothing is drawn."""
+        del temperature, uniform
+
+        def find(history: Tensor, lengths: Tensor) -> Proposal:
+            return Proposal(*look_up(history, lengths + 1, self.ngram, draft_tokens))
+
+        shape = (id(self), len(batch), draft_tokens)
+        return runner.call("draft", shape, find, batch.history, batch.lengths)
+
+
+def check_vocabularies(target: Network, draft: Network) -> None:
+    """Refuse a draft whose tokens are not the target's.
+
+    Raises:
+        LapsbenchError: the vocabularies differ in size.
+    """
+    if target.vocabulary != draft.vocabulary:
+        raise LapsbenchError(
+            f"the draft has {draft.vocabulary} tokens in its vocabulary, the target {target.vocabulary}",
+            where="--draft",
+            hint="a draft of the target's family, or one made from the target such as ngram:4 or self:drop=1",
+        )

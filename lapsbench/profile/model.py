@@ -1,0 +1,135 @@
+"""A transformers causal language model on a slot cache: tokens and lengths in, logits out.
+
+Does not know what is drafted or accepted; any model whose layers all attend to everything before them will do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from lapsbench.errors import LapsbenchError
+from lapsbench.profile.attention import NAME
+from lapsbench.profile.cache import SlotCache, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+SPAN_BLOCK = 128
+"""Attention reads the cache in whole blocks: few shapes to capture, and rows of masks stay aligned."""
+PREFILL_CHUNK = 512
+"""Prompt tokens per forward pass."""
+
+
+class Network:
+    """A model, and room for `slots` sequences of up to `room` tokens.
+
+    Row r of a batch is slot r (or `first` + r): slots outside the batch are not touched.
+
+    Args:
+        model: a transformers causal LM; its attention is switched to `attention.attend`.
+        slots: sequences that have a place in the cache.
+        room: tokens a sequence may have, those being verified included.
+        vocabulary: tokens that count, where the embedding is padded beyond the tokenizer; None for all.
+
+    Raises:
+        LapsbenchError: the model has fewer positions than `room`, or attends over a sliding window smaller than it.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, slots: int, room: int, vocabulary: int | None = None) -> None:
+        config = model.config.get_text_config()
+        _check(config, room)
+        model.set_attn_implementation(NAME)
+        self.model = model.eval()  # type: ignore[no-untyped-call]  # transformers types it not
+        self.slots = slots
+        self.room = room
+        self.vocabulary = vocabulary or int(config.vocab_size)
+        self.dtype: torch.dtype = model.dtype
+        self.device: torch.device = model.device
+        heads, width = _kv_shape(config)
+        layers = int(config.num_hidden_layers)
+        self.kv_bytes_per_token = 2 * layers * heads * width * self.dtype.itemsize
+        self.cache = SlotCache(layers, (slots, heads, room, width), self.dtype, self.device)
+
+    @property
+    def weights_bytes(self) -> int:
+        """Bytes of all weights, tied ones once."""
+        return sum(parameter.numel() * parameter.element_size() for parameter in self.model.parameters())
+
+    @torch.no_grad()
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, *, first: int = 0, span: int | None = None, keep: int = 0
+    ) -> Tensor:
+        """Write q new tokens per row at the row's own length; return their logits [B, q, V].
+
+        Args:
+            tokens: int64 [B, q].
+            lengths: int64 [B], tokens of each row that are in the cache and hold; the rest is overwritten.
+            first: slot of the first row.
+            span: cached tokens attention reads, at least every length + q; None for all the room. Fixed shapes make
+                the cost depend on it, not on the lengths.
+            keep: logits of the last so many tokens only; 0 for all.
+        """
+        span = self.room if span is None else span
+        places = lengths[:, None] + torch.arange(tokens.shape[1], device=self.device)
+        mask = torch.arange(span, device=self.device) <= places[:, None, :, None]
+        return self._run(tokens, Window(slice(first, first + len(tokens)), places, span), mask, keep)
+
+    @torch.no_grad()
+    def prefill(self, row: int, tokens: Tensor, cached: int = 0, *, chunk: int = PREFILL_CHUNK) -> Tensor:
+        """Write int64 [n] tokens into slot `row` after its first `cached` ones; return the last one's logits [V]."""
+        logits = None
+        for start in range(0, len(tokens), chunk):
+            part = tokens[None, start : start + chunk]
+            logits = self._prefill_chunk(row, part, cached + start)
+        if logits is None:
+            raise LapsbenchError("there is nothing to prefill", hint="a prompt of at least one token")
+        return logits[0, -1]
+
+    def span(self, tokens: int) -> int:
+        """Return the span that covers so many tokens: whole blocks, within the room."""
+        return min(-(-tokens // SPAN_BLOCK) * SPAN_BLOCK, self.room)
+
+    def _prefill_chunk(self, row: int, part: Tensor, cached: int) -> Tensor:
+        queries = part.shape[1]
+        if cached:
+            lengths = torch.full((1,), cached, device=self.device)
+            return self.forward(part, lengths, first=row, span=self.span(cached + queries), keep=1)
+        # nothing cached: plain causal attention, for which there are kernels that need no mask
+        places = torch.arange(queries, device=self.device)[None]
+        return self._run(part, Window(slice(row, row + 1), places, queries), None, 1)
+
+    def _run(self, tokens: Tensor, window: Window, mask: Tensor | None, keep: int) -> Tensor:
+        self.cache.open(window)
+        output = self.model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=window.places,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=keep,
+        )
+        logits: Tensor = output.logits
+        return logits[..., : self.vocabulary]
+
+
+def _kv_shape(config: PreTrainedConfig) -> tuple[int, int]:
+    """Return the key-value heads and their width."""
+    heads = int(config.num_attention_heads)
+    width = getattr(config, "head_dim", None) or int(config.hidden_size) // heads
+    return int(getattr(config, "num_key_value_heads", None) or heads), int(width)
+
+
+def _check(config: PreTrainedConfig, room: int) -> None:
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and room > positions:
+        raise LapsbenchError(f"the model has {positions} positions, {room} are asked for", hint="shorter contexts")
+    windowed = any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ())
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < room and (windowed or not hasattr(config, "layer_types")):
+        raise LapsbenchError(
+            f"the model attends over a sliding window of {window} tokens, {room} are asked for",
+            hint=f"at most {window} tokens a sequence",
+        )
