@@ -51,7 +51,9 @@ class Result:
     def differs(self, outcome: Outcome) -> list[str]:
         """Name every result that is not the kernel's, bit for bit (attained service is not in an outcome)."""
         ours = {name: mine for name, mine in self.per_request.items() if name != "attained_s"}
-        wrong = [name for name, mine in ours.items() if not np.array_equal(mine, getattr(outcome, name), equal_nan=True)]
+        wrong = [
+            name for name, mine in ours.items() if not np.array_equal(mine, getattr(outcome, name), equal_nan=True)
+        ]
         wrong += [name for name, mine in self.totals.items() if mine != getattr(outcome, name)]
         return wrong if self.makespan_s == outcome.makespan_s else [*wrong, "makespan_s"]
 

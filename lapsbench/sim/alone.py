@@ -16,13 +16,12 @@ if TYPE_CHECKING:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def accept_run(sim: Any, job: int, emitted: int) -> int:
+def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
     """Drafts the target would accept now: the recording from its start, then circular blocks of it."""
-    length, place = ints(sim.recording_tokens_at)[job], np.int64(emitted)
+    place = np.int64(emitted)
     if place >= length:
-        block = place // length
-        place = (place % length + block * ints(sim.recording_shift_at)[job]) % length
-    return np.int64(octets(sim.accept_runs_at)[longs(sim.recording_start_at)[job] + place])
+        place = (place % length + place // length * shift) % length
+    return np.int64(runs[place])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -43,10 +42,12 @@ def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats) -> None:
             now += overhead + work
             done += tokens
         emitted = 1
+        runs = octets(sim.accept_runs_at + longs(sim.recording_start_at)[i])
+        length, shift = ints(sim.recording_tokens_at)[i], ints(sim.recording_shift_at)[i]
         while emitted < output:
             context = float(prompt + emitted)
             draft = step_time(sim, DRAFT, 1, context) if k > 0 else 0.0
             now += overhead + draft + step_time(sim, VERIFY, 1, context)
-            emitted += min(accept_run(sim, i, emitted), k) + 1
+            emitted += accept_run(runs, length, shift, emitted) + 1
             rounds[i] += 1
         alone_s[i] = now

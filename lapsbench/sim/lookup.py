@@ -59,7 +59,7 @@ def step_price(sim: Any, component: int, batch: int, context: float) -> float:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def chunk_price(sim: Any, component: int, tokens: int, cached: int, shared: bool) -> float:  # noqa: FBT001
+def chunk_price(sim: Any, component: int, tokens: int, cached: int, shared: bool) -> float:
     """Look a prefill chunk up; one that shares its pass over the weights pays only what it adds."""
     sim.lookups += 1
     limit = floats(sim.chunk_limit_at)

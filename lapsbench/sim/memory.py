@@ -7,15 +7,23 @@ tenth of that this way. The arrays are owned on the Python side (`kernel.Replay`
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import from_dtype, types
+from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from lapsbench.core import JOB, SYSTEM
 from lapsbench.sim.state import HIDDEN
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+LINE = 64
+"""Bytes of a cache line."""
 
 
 def address(array: NDArray[Any]) -> int:
@@ -23,6 +31,27 @@ def address(array: NDArray[Any]) -> int:
     if not array.flags.c_contiguous:
         raise ValueError("only contiguous arrays have an address")
     return int(array.ctypes.data)
+
+
+def sizeof(dtype: np.dtype[np.void]) -> int:
+    """Return the record's size rounded up to whole cache lines."""
+    return -(-dtype.itemsize // LINE) * LINE
+
+
+def padded(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
+    """Return the record with that size."""
+    fields: Any = dtype.fields
+    names: Any = dtype.names
+    kinds, offsets = zip(*(fields[name][:2] for name in names), strict=True)
+    return np.dtype({"names": names, "formats": kinds, "offsets": offsets, "itemsize": sizeof(dtype)})
+
+
+def records(count: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Return zeroed records for `job_at` and `hidden_at`, each on cache lines of its own."""
+    layout = padded(dtype)
+    room = np.zeros(count * layout.itemsize + LINE, np.uint8)
+    first = -address(room) % LINE
+    return room[first : first + count * layout.itemsize].view(layout)
 
 
 def _pointer(kind: Any) -> Any:
@@ -38,10 +67,11 @@ def _pointer(kind: Any) -> Any:
 
 
 def _record(dtype: np.dtype[np.void]) -> Any:
-    """Make `f(address, i)`, which a compiled function uses like `array[i]` of records."""
+    """Make `f(address, i)`, which a compiled function uses like `records(...)[i]`."""
+    size = sizeof(dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        offset = builder.mul(args[1], context.get_constant(types.int64, dtype.itemsize))
+        offset = builder.mul(args[1], context.get_constant(types.int64, size))
         return builder.inttoptr(builder.add(args[0], offset), context.get_value_type(signature.return_type))
 
     def typed(_context: Any, address: Any, i: Any) -> Any:  # noqa: ARG001 - as above
@@ -50,6 +80,20 @@ def _record(dtype: np.dtype[np.void]) -> Any:
     return intrinsic(typed)
 
 
+def _prefetch(_context: Any, address: Any) -> Any:  # noqa: ARG001 - as above
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        octet, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [octet, whole, whole, whole])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        write, keep, data = whole(1), whole(3), whole(1)
+        builder.call(function, [builder.inttoptr(args[0], octet), write, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+prefetch: Any = intrinsic(_prefetch)
+"""Ask for the cache line at an address that will be written soon."""
 floats = _pointer(types.float64)
 ints = _pointer(types.int32)
 longs = _pointer(types.int64)

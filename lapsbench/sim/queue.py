@@ -43,25 +43,35 @@ def lift(sim: Any, client: int) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank(rank: Any, sim: Any, job: int) -> float:
-    """Ask the policy for a job's rank, as of the simulated present."""
-    view, system = job_at(sim.jobs_at, job), system_at(sim.system_at, 0)
-    system.now_s = sim.now_s
-    system.step = sim.step
+    """Ask the policy for a waiting job's rank, as of the simulated present."""
+    own, view, system = hidden_at(sim.hidden_at, job), job_at(sim.jobs_at, job), system_at(sim.system_at, 0)
+    system.now_s, system.step = sim.now_s, sim.step
+    show(own, view)
+    if sim.charged:
+        view.client_tokens = counter(sim, own.client)
+    own.rank = rank(view, system)
+    if math.isnan(own.rank):
+        sim.culprit = job
+    return own.rank
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def show(own: Any, view: Any) -> None:
+    """Bring the policy's view of a job up to date: the fields that change."""
+    view.attained_s = own.attained_s
+    view.rounds = own.rounds
+    view.emitted_tokens = own.emitted_tokens
+    view.accepted_tokens = max(own.emitted_tokens - own.rounds - 1, 0)
+    view.prefill_left_tokens = own.prefill_left_tokens
     view.review_s = np.inf
     view.review_step = np.inf
-    if sim.charged:
-        view.client_tokens = counter(sim, ints(sim.client_at)[job])
-    value = rank(view, system)
-    if math.isnan(value):
-        sim.culprit = job
-    hidden_at(sim.hidden_at, job).rank = value
-    return value
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank_waiting(rank: Any, sim: Any) -> None:
     """Rank every waiting job anew and rebuild the heap."""
-    sim.in_heap = sweep(sim)
+    if sim.in_heap > sim.in_wait:
+        sim.in_heap = sweep(sim)
     ranks, numbers = floats(sim.heap_rank_at), ints(sim.heap_job_at)
     for i in range(sim.in_heap):
         ranks[i] = rerank(rank, sim, numbers[i])
@@ -70,25 +80,36 @@ def rerank_waiting(rank: Any, sim: Any) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank_running(rank: Any, sim: Any) -> None:
-    """Rank the batch before the selection, where the last step has not already done so."""
+    """Rank the batch, every job of which took part in the last step."""
+    running, ranks, jobs, records = ints(sim.running_at), floats(sim.running_rank_at), sim.jobs_at, sim.hidden_at
+    system, now_s, step, charged = system_at(sim.system_at, 0), sim.now_s, sim.step, sim.charged
+    system.now_s, system.step = now_s, step
     for i in range(sim.in_batch):
-        floats(sim.running_rank_at)[i] = rerank(rank, sim, ints(sim.running_at)[i])
+        own, view = hidden_at(records, running[i]), job_at(jobs, running[i])
+        show(own, view)
+        view.last_run_s, view.last_run_step = now_s, step - 1
+        if charged:
+            view.client_tokens = counter(sim, own.client)
+        ranks[i] = own.rank = rank(view, system)
+        if math.isnan(own.rank):
+            sim.culprit = running[i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def held(sim: Any, job: int) -> int:
     """Return the KV tokens a resident job holds."""
-    view = job_at(sim.jobs_at, job)
-    return np.int64(view.prompt_tokens) + view.emitted_tokens + sim.draft_tokens + 1
+    own = hidden_at(sim.hidden_at, job)
+    return np.int64(own.prompt_tokens) + own.emitted_tokens + sim.draft_tokens + 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def wait(sim: Any, job: int) -> None:
     """Put a job among the waiting: in the heap and in the counts."""
-    hidden_at(sim.hidden_at, job).state = WAITING
+    own = hidden_at(sim.hidden_at, job)
+    own.state = WAITING
     sim.in_wait += 1
     if sim.charged:
-        longs(sim.client_waiting_at)[ints(sim.client_at)[job]] += 1
+        longs(sim.client_waiting_at)[own.client] += 1
     if sim.kv_tokens > 0:
         bucket = held(sim, job) >> BUCKET
         ints(sim.needs_at)[bucket] += 1
@@ -99,10 +120,11 @@ def wait(sim: Any, job: int) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def unwait(sim: Any, job: int) -> None:
     """Take a job from the waiting into the batch; its heap entry is the caller's to drop."""
-    hidden_at(sim.hidden_at, job).state = RUNNING
+    own = hidden_at(sim.hidden_at, job)
+    own.state = RUNNING
     sim.in_wait -= 1
     if sim.charged:
-        longs(sim.client_waiting_at)[ints(sim.client_at)[job]] -= 1
+        longs(sim.client_waiting_at)[own.client] -= 1
     if sim.kv_tokens > 0:
         ints(sim.needs_at)[held(sim, job) >> BUCKET] -= 1
 
@@ -165,7 +187,7 @@ def ask(sim: Any, job: int) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def sweep_due(sim: Any, keys: Floats, numbers: Ints, size: int, by_step: bool) -> int:  # noqa: FBT001 - compiled
+def sweep_due(sim: Any, keys: Floats, numbers: Ints, size: int, by_step: bool) -> int:
     """Rebuild a full review heap from its live entries, one per job, and return its size."""
     kept = 0
     for i in range(size):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench.core import JOB, ON_PREEMPT, UNFINISHED, Engine, Outcome, Policy, Workload
-from lapsbench.sim.memory import address
+from lapsbench.policies.binding import is_fixed
+from lapsbench.sim.memory import address, records
 from lapsbench.sim.state import ARRIVALS, BUCKET, HIDDEN, PRICES, SIM
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
+
+
+TIMES = ("last_emit_s", "itl_max_s", "admitted_s", "first_token_s", "finished_s")
 
 
 class Record:
@@ -26,6 +30,7 @@ class Record:
         blank = np.zeros(1, SIM).view(np.recarray)
         self.sim: Any = blank[0]
         self.own({name: getattr(work, name) for name in ARRIVALS if hasattr(work, name)})
+        self.own({"accept_runs": np.minimum(work.accept_runs, engine.draft_tokens)})
         self.own({name: getattr(costs, name) for name in PRICES})
         sim = self.sim
         sim.requests, sim.clients = len(work), work.clients
@@ -51,10 +56,7 @@ class Replay(Record):
         super().__init__(work, engine, costs)
         self.setup = setup
         n, sim = len(work), self.sim
-        self.jobs, self.hidden = np.zeros(n, JOB), np.zeros(n, HIDDEN)
-        for name in ("last_emit_s", "itl_max_s", "admitted_s", "first_token_s", "finished_s"):
-            self.hidden[name] = math.nan
-        self.hidden["status"] = UNFINISHED
+        self.jobs, self.hidden = records(n, JOB), records(n, HIDDEN)
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
         self.own({"jobs": self.jobs, "hidden": self.hidden, "system": setup.system.copy()})
         most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
@@ -62,6 +64,7 @@ class Replay(Record):
         sim.heap_room = 2 * n + 64
         self.own(_rooms(n, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
+        sim.fixed = is_fixed(policy)
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
@@ -69,13 +72,17 @@ class Replay(Record):
 
     def outcome(self, stopped: str) -> Outcome:
         """Copy the results out of the records."""
-        hidden, jobs = self.hidden, self.jobs
+        hidden = self.hidden
+        never = hidden[self.sim.next_request :]  # did not arrive before the replay was stopped
+        for name in TIMES:
+            never[name] = math.nan
+        never["status"] = UNFINISHED
         return Outcome(
             admitted_s=hidden["admitted_s"].copy(),
             first_token_s=hidden["first_token_s"].copy(),
             finished_s=hidden["finished_s"].copy(),
-            rounds=jobs["rounds"].copy(),
-            accepted_tokens=jobs["accepted_tokens"].copy(),
+            rounds=hidden["rounds"].copy(),
+            accepted_tokens=np.maximum(hidden["emitted_tokens"] - hidden["rounds"] - 1, 0),
             preemptions=hidden["preemptions"].copy(),
             recomputed_tokens=hidden["recomputed_tokens"].copy(),
             status=hidden["status"].copy(),
@@ -90,9 +97,9 @@ class Replay(Record):
 
 
 def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
-    numbers = {"running": batch, "before": batch, "chunk": batch, "swap_outs": batch, "swap_ins": batch}
+    numbers = {"running": batch, "before": batch, "chunk": 2 * batch, "swap_outs": batch, "swap_ins": batch}
     numbers |= {"heap_job": heap, "due_s_job": heap, "due_step_job": heap, "stash": n, "spare": n + batch}
-    ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": batch}
+    ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": 2 * batch}
     ranks |= {"heap_rank": heap, "due_s": heap, "due_step": heap}
     rooms: dict[str, NDArray[Any]] = {name: np.empty(size, np.int32) for name, size in numbers.items()}
     rooms |= {name: np.empty(size) for name, size in ranks.items()}

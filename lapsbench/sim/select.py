@@ -14,7 +14,7 @@ from numba import njit
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.heap import insertion_sort, pop
 from lapsbench.sim.lookup import step_price
-from lapsbench.sim.memory import floats, hidden_at, ints, job_at
+from lapsbench.sim.memory import floats, hidden_at, ints
 from lapsbench.sim.queue import ask, fresh, held, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
 
@@ -22,7 +22,7 @@ from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
 @njit(cache=True, error_model="numpy", nogil=True)
 def select(rank: Any, sim: Any) -> None:
     """Choose the batch where memory is unlimited: fill free places, then let better jobs displace worse ones."""
-    if sim.rerank_all and sim.preemptive:
+    if not sim.fixed and (sim.preemptive or sim.in_chunk > 0):
         rerank_running(rank, sim)
     if sim.in_wait == 0:
         return
@@ -43,7 +43,7 @@ def displace(sim: Any) -> None:
     """Exchange the worst running jobs for better waiting ones.
 
     With the batch sorted, the i-th worst runner meets the i-th best waiter until it is no longer worse: the chosen are
-    the best of both. A displaced job goes back to the heap at once: it can only come up again when the exchange is over.
+    the best of both. A displaced job goes back to the heap at once: it can only come up again after the exchange.
     """
     ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
     heap_rank, heap_job = floats(sim.heap_rank_at), ints(sim.heap_job_at)
@@ -74,6 +74,12 @@ def join(sim: Any, place: int, job: int) -> None:
     ints(sim.running_at)[place] = job
     floats(sim.running_rank_at)[place] = own.rank
     own.resident = 1
+    if own.prefill_left_tokens > 0:
+        own.prefilling = 1
+        ints(sim.chunk_at)[sim.in_chunk] = job
+        sim.in_chunk += 1
+    else:
+        sim.context_tokens += own.prompt_tokens + own.emitted_tokens
     if own.swapped == 1:
         ints(sim.swap_ins_at)[sim.in_swap_ins] = job
         sim.in_swap_ins += 1
@@ -84,6 +90,17 @@ def leave(sim: Any, job: int) -> None:
     """Preempt a running job: it waits again, and its memory goes by the engine's rule."""
     own = hidden_at(sim.hidden_at, job)
     own.preemptions += 1
+    if own.prefilling == 1:
+        own.prefilling = 0
+        jobs = ints(sim.chunk_at)
+        sim.in_chunk -= 1
+        for i in range(sim.in_chunk + 1):
+            if jobs[i] == job:
+                jobs[i] = jobs[sim.in_chunk]
+                break
+    else:
+        own.cached_tokens = own.prompt_tokens + own.emitted_tokens
+        sim.context_tokens -= own.cached_tokens
     if sim.on_preempt == RECOMPUTE:
         evict(sim, job)
     elif sim.on_preempt == SWAP:
@@ -99,12 +116,12 @@ def leave(sim: Any, job: int) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def evict(sim: Any, job: int) -> None:
     """Drop a job's KV: it must prefill its prompt and what it has emitted again."""
-    own, view = hidden_at(sim.hidden_at, job), job_at(sim.jobs_at, job)
+    own = hidden_at(sim.hidden_at, job)
     own.resident = 0
     own.peak_tokens = max(own.peak_tokens, own.cached_tokens)
     own.recomputed_tokens += own.cached_tokens
     own.cached_tokens = 0
-    view.prefill_left_tokens = view.prompt_tokens + view.emitted_tokens
+    own.prefill_left_tokens = own.prompt_tokens + own.emitted_tokens
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -130,9 +147,9 @@ def swap_time(sim: Any) -> float:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def select_within_memory(rank: Any, sim: Any) -> None:
+def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one walk over two lists
     """Choose the batch within `kv_tokens`: walk running and waiting jobs in order, take each that fits."""
-    if sim.rerank_all or not sim.preemptive:
+    if not sim.fixed:
         rerank_running(rank, sim)
     if sim.rerank_all and sim.in_wait > 0:
         rerank_waiting(rank, sim)

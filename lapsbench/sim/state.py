@@ -15,27 +15,39 @@ BUCKET = 6
 
 HIDDEN = np.dtype(
     [
+        # all a round touches, on one cache line
         ("rank", "f8"),
         ("last_emit_s", "f8"),
         ("itl_max_s", "f8"),
+        ("attained_s", "f8"),
+        ("recording_at", "i8"),  # address
+        ("recording_tokens", "i4"),
+        ("output_tokens", "i4"),
+        ("emitted_tokens", "i4"),
+        ("rounds", "i4"),
+        ("state", "u1"),
+        ("prefilling", "u1"),  # is among the `chunk` of the batch: does no round
+        ("marked", "u1"),  # scratch of the loops that need a set
+        ("resident", "u1"),
+        # the rest, on the next
+        ("recording_shift", "i4"),
+        ("prompt_tokens", "i4"),
+        ("prefill_left_tokens", "i4"),
+        ("cached_tokens", "i4"),  # of a job that prefills, or waits
+        ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
+        ("preemptions", "i4"),
+        ("client", "i4"),
+        ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
         ("finished_s", "f8"),
-        ("recomputed_tokens", "i8"),
-        ("cached_tokens", "i4"),
-        ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
-        ("preemptions", "i4"),
-        ("state", "u1"),
         ("status", "u1"),
-        ("resident", "u1"),
         ("swapped", "u1"),
         ("started", "u1"),  # has been part of a step
-        ("chunked", "u1"),  # prefills in this step, so does no round
-        ("marked", "u1"),  # scratch of the loops that need a set
     ],
     align=True,
 )
-"""What the simulator knows of a job and its policy does not."""
+"""What the simulator knows of a job. `core.JOB` is what it shows of that to the policy, when it asks for a rank."""
 
 ARRIVALS = (  # the workload and its bank
     "arrival_s",
@@ -88,6 +100,7 @@ RULES = (
     "preemptive",
     "rerank_all",
     "charged",
+    "fixed",  # a rank holds for good: never ask again
     "stall_steps",
 )
 CLOCK = (
@@ -96,6 +109,8 @@ CLOCK = (
     "in_batch",
     "in_wait",
     "in_heap",
+    "in_chunk",  # jobs of the batch with prompt left
+    "context_tokens",  # of the others in the batch, summed
     "in_due_s",
     "in_due_step",
     "in_swap_outs",
