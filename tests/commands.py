@@ -36,7 +36,8 @@ def lapsbench(line, cwd):
     """Run a command line in this process; it ends as it would in its own."""
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     argv = mock.patch.object(sys, "argv", ["lapsbench", *shlex.split(line)])
-    with argv, contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    environment = mock.patch.dict(os.environ, plain_environment(), clear=True)
+    with argv, environment, contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main()
         except SystemExit as end:
