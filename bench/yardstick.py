@@ -71,6 +71,7 @@ class Yardstick:
         self.loop.argtypes, self.loop.restype = (ctypes.POINTER(Replay),), ctypes.c_double
 
     def run(self, work: Workload, engine: Engine, costs: StepCosts) -> Result:
+        """Replay fcfs; only the loop is timed."""
         n = len(work)
         results: dict[str, NDArray[Any]] = {name: np.zeros(n) for name in TIMES}
         results |= {name: np.zeros(n, np.int32) for name in COUNTS}
