@@ -7,7 +7,7 @@ A round that starts when g output tokens exist drafts after prompt + output[:g].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lapsbench.profile.model import Network
 
 Bits = NDArray[np.bool_]
-Tokens = "Sequence[Sequence[int]]"
+S = TypeVar("S", bound=np.generic)
 
 LOOKUP_ROWS = 256
 """Positions looked up at a time."""
@@ -91,7 +91,7 @@ def sampled_chances(
         p, q = (distribution(logits, temperature) for logits in chunk.logits)
         _spread(chunk, torch.minimum(p, q).sum(dim=-1), overlap)
         emitted = chunk.following.clamp(min=0)[..., None]
-        ratio = q.gather(2, emitted).double() / p.gather(2, emitted).double()
+        ratio = q.gather(2, emitted) / p.gather(2, emitted).clamp(min=torch.finfo(p.dtype).tiny)
         _spread(chunk, ratio[..., 0].clamp(max=1), given)
     parts = zip(_output_parts(prompts, overlap), _output_parts(prompts, given), strict=True)
     return [Chances(*part) for part in parts]
@@ -181,6 +181,6 @@ def _spread(chunk: Chunk, values: Tensor, arrays: Sequence[NDArray[np.bool_] | F
         part[:] = host[row, : len(part)]
 
 
-def _output_parts(prompts: Sequence[Sequence[int]], arrays: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+def _output_parts(prompts: Sequence[Sequence[int]], arrays: Sequence[NDArray[S]]) -> list[NDArray[S]]:
     """Return of each sequence what concerns its output: the value at place i is about the token at i + 1."""
     return [array[len(prompt) - 1 :] for prompt, array in zip(prompts, arrays, strict=True)]

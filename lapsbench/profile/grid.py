@@ -1,0 +1,268 @@
+"""Which points of the cost grid are measured, and in which order. Knows sizes and memory; no torch, no clock.
+
+The grid grows by slabs: first the corners, then each axis is halved again and again, and a slab is all that one more
+value of one axis adds. Whatever slab is the last, the grid is whole: no line along an axis ends at one point while
+others go on, which the price rule would take for a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lapsbench.errors import LapsbenchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CONTEXTS = (128, 512, 1024, 2048, 4096, 8192, 16384)
+CPU_BATCHES, CPU_CONTEXTS = (1, 2, 4, 8), (128, 512, 1024)
+"""On a CPU the rest would take hours."""
+PREFILLS = (1, 16, 64, 256, 1024, 4096, 16384)
+"""Prompt tokens, up to the largest context; one token, because a step's first pass is paid once."""
+MOST_DRAFT_TOKENS = 64
+ALIGNED = 16
+"""Rooms are whole multiples, so that rows of masks stay aligned."""
+USABLE = 0.9
+"""Share of the device's memory that may be planned with."""
+OVERHEAD_DRAFTS = 4
+"""Drafts at which the overhead of a step is measured, if k goes so far."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Point:
+    """One row of the cost table, in the words of DESIGN section 6."""
+
+    component: str
+    batch_size: int
+    query_tokens: int
+    context_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What memory and time depend on.
+
+    Attributes:
+        weights_bytes, draft_weights_bytes: of both models; shared weights once, in the first.
+        pass_bytes, draft_pass_bytes: weights that one pass of each reads.
+        kv_bytes, draft_kv_bytes: per cached token.
+        vocabulary: tokens; item_bytes: of one number.
+        positions: tokens a sequence may have, by either model.
+        memory_bytes: of the device.
+    """
+
+    weights_bytes: int
+    draft_weights_bytes: int
+    pass_bytes: int
+    draft_pass_bytes: int
+    kv_bytes: int
+    draft_kv_bytes: int
+    vocabulary: int
+    item_bytes: int
+    positions: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Values along each axis: batches, contexts, and drafts a round, each ascending."""
+
+    batches: tuple[int, ...]
+    contexts: tuple[int, ...]
+    drafts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What to measure.
+
+    Attributes:
+        axes: all values.
+        draft_prefills: whether a model drafts, and so has prompts to read.
+        most: largest context that fits memory, for each batch; 0 where none does.
+        positions: tokens a sequence may have.
+    """
+
+    axes: Axes
+    draft_prefills: bool
+    most: tuple[int, ...]
+    positions: int
+
+    @property
+    def draft_tokens(self) -> int:
+        """The largest k."""
+        return self.axes.drafts[-1]
+
+    def room(self, point: Point) -> int:
+        """Return the tokens a slot must have for this point."""
+        if point.component in ("prefill", "draft_prefill"):
+            return min(_aligned(point.query_tokens + point.context_tokens), self.positions)
+        return self.span(point.context_tokens)
+
+    def span(self, context: int) -> int:
+        """Return the tokens a slot must have for rounds at this context."""
+        return min(_aligned(context + self.draft_tokens + 2), self.positions)
+
+    def fits(self, batch: int, context: int) -> bool:
+        """Whether this batch has memory for this context."""
+        return context <= self.most[self.axes.batches.index(batch)]
+
+    def shrunk(self, batch: int, context: int) -> Grid:
+        """Return the grid without this context at this batch, nor more of either."""
+        below = max((each for each in self.axes.contexts if each < context), default=0)
+        sizes = zip(self.axes.batches, self.most, strict=True)
+        return replace(self, most=tuple(min(most, below) if each >= batch else most for each, most in sizes))
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """The batches that are measured: those with memory for two contexts, or for the only one there is."""
+        needed = self.axes.contexts[min(1, len(self.axes.contexts) - 1)]
+        return tuple(each for each, most in zip(self.axes.batches, self.most, strict=True) if most >= needed)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What does not fit memory, for people."""
+        kept, lines = self.batches, []
+        if gone := [each for each in self.axes.batches if each not in kept]:
+            lines.append(f"batch {_listed(gone)} at every context")
+        for batch in kept:
+            if missing := [each for each in self.axes.contexts if not self.fits(batch, each)]:
+                lines.append(f"batch {batch} at context {_listed(missing)}")
+        return tuple(lines)
+
+    def points(self, axes: Axes | None = None) -> set[Point]:
+        """Return all points, or those of fewer values."""
+        axes = axes or self.axes
+        batches = [each for each in axes.batches if each in self.batches]
+        found = set(self._prefills(axes))
+        for batch in batches:
+            found.add(Point("overhead", batch, min(OVERHEAD_DRAFTS, self.draft_tokens), self.axes.contexts[0]))
+            for context in self._contexts(batch, axes):
+                found |= {Point("draft", batch, k, context) for k in axes.drafts}
+                found |= {Point("verify", batch, k + 1, context) for k in {0, *axes.drafts}}
+        for context in self._contexts(self.axes.batches[0], axes):
+            found |= {Point("swap_out", 1, 1, context), Point("swap_in", 1, 1, context)}
+        return found
+
+    def slabs(self) -> list[list[Point]]:
+        """Return all points in the order that serves an unknown budget best."""
+        known, slabs = set[Point](), []
+        for axes in _growing(self.axes):
+            points = self.points(axes)
+            if fresh := points - known:
+                slabs.append(self.ordered(fresh))
+                known |= fresh
+        return slabs
+
+    def ordered(self, points: Iterable[Point]) -> list[Point]:
+        """Return points so that a cache is made once for many of them, the largest first: want of memory shows early.
+
+        The very first is a plain step, against which drift is told.
+        """
+        return sorted(points, key=lambda at: (-self.room(at), at.component != "verify", at.batch_size, at))
+
+    def _contexts(self, batch: int, axes: Axes) -> set[int]:
+        """Return the contexts of this batch; the largest that fits stands in for those that do not."""
+        fitting = [each for each in self.axes.contexts if self.fits(batch, each)]
+        return {each for each in axes.contexts if each in fitting} | {fitting[-1]}
+
+    def _prefills(self, axes: Axes) -> Iterable[Point]:
+        longest = self.axes.contexts[-1]
+        tokens = [each for each in PREFILLS if each < longest] + [longest]
+        cached = [0, longest]
+        if len(axes.contexts) == len(self.axes.contexts):  # a finer grid of prompts comes last
+            cached.insert(1, self.axes.contexts[len(self.axes.contexts) // 2])
+        else:
+            tokens = sorted({1, tokens[len(tokens) // 2], longest})
+        components = ("prefill", "draft_prefill") if self.draft_prefills else ("prefill",)
+        for component in components:
+            for new in tokens:
+                fitting = [each for each in cached if new + each <= self.positions]
+                yield from (Point(component, 1, new, each) for each in fitting)
+
+
+def whole(axes: Axes, sizes: Sizes, *, draft_prefills: bool, sampled: bool) -> Grid:
+    """Return the grid of all that fits the device's memory.
+
+    Raises:
+        LapsbenchError: the models have fewer positions than the shortest context needs, or nothing fits.
+    """
+    drafts = axes.drafts[-1]
+    contexts = tuple(each for each in axes.contexts if each + drafts + 2 <= sizes.positions)
+    if not contexts:
+        what = f"the models have {sizes.positions} positions, context {axes.contexts[0]} with {drafts} drafts needs more"
+        raise LapsbenchError(what, where="--contexts", hint=f"--contexts {max(sizes.positions // 2, 1)}")
+    axes = replace(axes, contexts=contexts)
+    most = []
+    for batch in axes.batches:
+        fitting = [each for each in contexts if needed_bytes(sizes, batch, each, drafts, sampled=sampled) < _usable(sizes)]
+        most.append(fitting[-1] if fitting else 0)
+    grid = Grid(axes, draft_prefills, tuple(most), sizes.positions)
+    if not grid.batches:
+        what = f"not even batch {axes.batches[0]} fits {sizes.memory_bytes / 1e9:.1f} GB of memory beside the weights"
+        raise LapsbenchError(what, where="--device", hint="smaller models, or shorter --contexts")
+    return grid
+
+
+def needed_bytes(sizes: Sizes, batch: int, context: int, draft_tokens: int, *, sampled: bool) -> int:
+    """Return the memory that rounds of this batch at this context need: weights, caches, logits, activations."""
+    room = _aligned(context + draft_tokens + 2)
+    cache = batch * room * (sizes.kv_bytes + sizes.draft_kv_bytes)
+    logits = batch * (draft_tokens + 1) * sizes.vocabulary * (sizes.item_bytes + (12 if sampled else 0))
+    return sizes.weights_bytes + sizes.draft_weights_bytes + cache + 2 * logits
+
+
+def parse_axis(text: str | None, flag: str) -> tuple[int, ...] | None:
+    """Return the ascending numbers of "1,2,4".
+
+    Raises:
+        UsageError: it is not such a list.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**20 for part in parts):
+        raise UsageError(f"{text!r} is not a list of whole numbers from 1", where=flag, hint=f"{flag} 1,2,4")
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def halvings(values: Sequence[int]) -> list[int]:
+    """Return the values: both ends, the middle, the middles between those, and so on."""
+    order = [0, len(values) - 1] if len(values) > 1 else [0]
+    gaps = [(0, len(values) - 1)]
+    while gaps:
+        low, high = gaps.pop(0)
+        if high - low > 1:
+            middle = (low + high) // 2
+            order.append(middle)
+            gaps += [(low, middle), (middle, high)]
+    return [values[place] for place in order]
+
+
+def _growing(axes: Axes) -> Iterable[Axes]:
+    """Yield ever finer axes: the ends of all, then one more value of one of them at a time, in turn."""
+    orders = [halvings(axes.batches), halvings(axes.drafts), halvings(axes.contexts)]
+    taken = [min(2, len(order)) for order in orders]
+    while True:
+        parts = [tuple(sorted(order[:count])) for order, count in zip(orders, taken, strict=True)]
+        batches, drafts, contexts = parts
+        yield Axes(batches, contexts, drafts)
+        behind = [place for place in range(3) if taken[place] < len(orders[place])]
+        if not behind:
+            return
+        next_axis = min(behind, key=lambda place: taken[place] / len(orders[place]))
+        taken[next_axis] += 1
+
+
+def _usable(sizes: Sizes) -> float:
+    return USABLE * sizes.memory_bytes
+
+
+def _aligned(tokens: int) -> int:
+    return -(-tokens // ALIGNED) * ALIGNED
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(f"{each:,}" for each in values)
