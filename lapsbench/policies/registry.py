@@ -5,10 +5,12 @@ Built-in policies are the `Policy` objects of the modules beside this one: writi
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import math
 import pkgutil
+import sys
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -149,6 +151,8 @@ def _locate(spec: str) -> tuple[Policy, str]:
         path, _, rest = spec.partition(".py:")
         function, _, settings = rest.partition(":")
         return _from_file(Path(path + ".py"), function), settings
+    if spec.endswith(".py"):
+        raise UsageError("names a file, but no function in it", where=f"--policy {spec}", hint=f"{spec}:FUNCTION")
     name, _, settings = spec.partition(":")
     name = name.strip().removesuffix("*").replace("_", "-")
     if name in builtin():
@@ -172,13 +176,16 @@ def _from_entry_point(point: Any) -> Policy:
 
 
 def _from_file(path: Path, function: str) -> Policy:
-    spec = importlib.util.spec_from_file_location(f"lapsbench_policy_{path.stem}", path)
+    where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"lapsbench_policy_{path.stem}_{where}", path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise UsageError(f"no such file {str(path)!r}", where="--policy", hint="the path of a Python file")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where Numba looks for it when it loads what an earlier process compiled
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
+    except (Exception, SystemExit) as error:  # a user's file may raise anything
+        del sys.modules[spec.name]
         raise LapsbenchError(
             f"does not import: {type(error).__name__}: {error}", where=str(path), hint=f"python {path}"
         ) from error
