@@ -37,11 +37,12 @@ class Scenario:
     profile: Profile
     patience_steps: int | None = None
     """Steps without progress after which a replay stops, where that is to be sooner than usual."""
+    calibration: Calibration = CALIBRATION
 
     def ready(self, policy: Policy):
         """Return the arguments of both `replay` functions, for this policy."""
         costs = step_costs(self.profile, self.engine)
-        work, setup = set_up(self.work, self.engine, policy, solo(self.work, self.engine, costs), CALIBRATION)
+        work, setup = set_up(self.work, self.engine, policy, solo(self.work, self.engine, costs), self.calibration)
         if self.patience_steps is not None:
             setup = replace(setup, stall_steps=self.patience_steps)
         return work, self.engine, policy, costs, setup
