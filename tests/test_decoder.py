@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -455,10 +457,10 @@ def test_a_draft_of_another_vocabulary_is_refused():
 
 
 def test_padding_of_the_vocabulary_may_differ():
-    padded = Network(build("llama", vocabulary=64), slots=1, room=ROOM, vocabulary=VOCABULARY)
     target, _ = pair("llama", None, 1)
-    assert padded.forward(torch.tensor([[1]]), torch.tensor([0])).shape == (1, 1, VOCABULARY)
-    said = Decoder(target, ModelDraft(padded, "padded"), 3).generate(PROMPTS[:1], NEW)
+    draft = make_draft(Named("padded"), target, lambda _: build("llama", vocabulary=64), vocabulary=VOCABULARY)
+    assert draft.network.forward(torch.tensor([[1]]), torch.tensor([0])).shape == (1, 1, VOCABULARY)
+    said = Decoder(target, draft, 3).generate(PROMPTS[:1], NEW)
     assert said.tokens == expected("llama", 1)
 
 
@@ -491,6 +493,68 @@ def test_without_cuda_a_step_is_simply_called():
     assert given_inputs == [tokens]
     assert not runner.captures
     runner.release()
+
+
+class Recorder:
+    """Stands in for torch.cuda where there is none: writes down what a capture asks for, in order."""
+
+    def __init__(self):
+        self.log = []
+
+    def graph_pool_handle(self):
+        self.log.append("pool")
+        return len(self.log)
+
+    def current_stream(self, _device):
+        return self.Stream(None, "main")
+
+    def stream(self, stream):
+        return contextlib.nullcontext(self.log.append(f"on {stream.name}"))
+
+    @contextlib.contextmanager
+    def graph(self, _graph, pool):
+        self.log.append(f"capture in {pool}")
+        yield
+        self.log.append("captured")
+
+    def Stream(self, _device, name="side"):  # noqa: N802
+        waits = lambda other: self.log.append(f"{name} waits for {other.name}")  # noqa: E731
+        return SimpleNamespace(name=name, wait_stream=waits)
+
+    def CUDAGraph(self):  # noqa: N802
+        return SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+
+def test_capture_goes_by_the_book(monkeypatch):
+    recorder, inputs = Recorder(), []
+    for name in ("graph_pool_handle", "current_stream", "stream", "graph", "Stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, getattr(recorder, name))
+    runner = Runner(torch.device("cuda"))
+    assert runner.captures
+    assert not Runner(torch.device("cuda"), eager=True).captures
+
+    def step(tokens):
+        inputs.append(tokens)
+        recorder.log.append("step")
+        return tokens + 1
+
+    mine = torch.tensor([1])
+    runner.call("draft", 1, step, mine)
+    book = ["side waits for main", "on side", *["step"] * 3, "main waits for side", "pool"]
+    assert recorder.log[:7] == book
+    assert recorder.log[7:] == ["capture in 7", "step", "captured", "replay"]
+    assert mine is not inputs[0], "a graph has inputs of its own"
+    assert all(tokens is inputs[0] for tokens in inputs)
+    runner.call("draft", 1, step, torch.tensor([41]))
+    assert recorder.log[11:] == ["replay"]
+    assert inputs[0].item() == 41
+    assert mine.item() == 1
+    for name, shape in (("draft", 2), ("verify", 1)):
+        runner.call(name, shape, step, mine)
+    captures = [line for line in recorder.log if line.startswith("capture in")]
+    assert captures[0] == captures[1] != captures[2], "steps share no memory, shapes of a step do"
+    with pytest.raises(ValueError, match="argument"):
+        runner.call("draft", 1, step, mine, mine)
 
 
 @pytest.mark.gpu

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from lapsbench.profile.drafts import Draft
-
 KINDS = "ngram:4, self:layers=0-3,29, self:drop=13-16, self:int4 or a model"
 MOST_NGRAM_TOKENS = 64
 MOST_LAYERS = 10_000
@@ -75,13 +73,17 @@ def parse_draft(text: str) -> DraftSpec:
     return Named(text.strip())
 
 
-def make_draft(spec: DraftSpec, target: Network, load: Callable[[str], PreTrainedModel]) -> Draft:
+def make_draft(
+    spec: DraftSpec, target: Network, load: Callable[[str], PreTrainedModel], *, vocabulary: int | None = None
+) -> ModelDraft | NgramDraft:
     """Return the draft, with as many slots and as much room as the target.
 
     Args:
         spec: what was asked for.
         target: what it drafts for; drafts made from it share its weights.
         load: loads a model by name, on the target's device.
+        vocabulary: tokens of a named model that count, where its embedding is padded; None for all. (Qwen2.5-7B and
+            -0.5B have one tokenizer and embeddings of 152,064 and 151,936.)
 
     Raises:
         UsageError: the target has no such layers.
@@ -98,8 +100,8 @@ def make_draft(spec: DraftSpec, target: Network, load: Callable[[str], PreTraine
             model, label = in_4_bits(target.model), "self:int4 (real acceptance, no real speed: rounded, not packed)"
         case Named(name):
             model, label = load(name), name
-    vocabulary = None if isinstance(spec, Named) else target.vocabulary
-    network = Network(model, slots=target.slots, room=target.room, vocabulary=vocabulary)
+    counting = vocabulary if isinstance(spec, Named) else target.vocabulary
+    network = Network(model, slots=target.slots, room=target.room, vocabulary=counting)
     check_vocabularies(target, network)
     return ModelDraft(network, label)
 
