@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from lapsbench.profile.drafts import Draft
+    from lapsbench.profile.drafts import NgramDraft
     from lapsbench.profile.spec import DraftSpec
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -60,7 +60,7 @@ class LoadedDraft:
         """Tokens a sequence may have, as far as the draft is concerned."""
         return self.loaded.positions if self.loaded else 2**31
 
-    def attach(self, target: Network) -> Draft:
+    def attach(self, target: Network) -> ModelDraft | NgramDraft:
         """Return the draft with as many slots and as much room as the target.
 
         Raises:
