@@ -81,6 +81,10 @@ def test_a_job_whose_acceptance_swings_never_turns_perceptible():
     assert not any(states([9, 0] * 3, "laps-sd:window=3,eps=0.05"))
 
 
+def test_a_window_holds_32_rounds_at_most():
+    assert states([0] * 33, "laps-sd:window=inf").index(True) == 32
+
+
 def test_only_the_last_window_of_rounds_counts():
     wild_then_steady = [9, 0] + [4] * 30
     assert states(wild_then_steady, "laps-sd:window=4,eps=0.01")[-1]

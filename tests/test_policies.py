@@ -251,11 +251,13 @@ def boost_order(gamma, arrivals, sizes):
 def test_boost_with_a_small_gamma_orders_by_predicted_size():
     arrivals, sizes = [0.0, 1.0, 2.0, 3.0], [40.0, 10.0, 30.0, 20.0]
     assert boost_order(1e-6, arrivals, sizes) == [1, 3, 2, 0]
+    assert boost_order(0, arrivals, sizes) == [1, 3, 2, 0]
 
 
 def test_boost_with_a_large_gamma_orders_by_arrival():
     arrivals, sizes = [0.0, 1.0, 2.0, 3.0], [40.0, 10.0, 30.0, 20.0]
     assert boost_order(1e3, arrivals, sizes) == [0, 1, 2, 3]
+    assert boost_order("inf", arrivals, sizes) == [0, 1, 2, 3]
 
 
 def test_boost_is_arrival_minus_the_head_start_of_the_predicted_size():

@@ -19,8 +19,10 @@ def boost(job: Job, system: System, gamma: float = 0.1) -> float:
     """Arrival minus a head start: long for short predictions, so short jobs pass but none waits for ever.
 
     The head start is (1/g) ln(1/(1 - exp(-g s))) with s the predicted service time and g = gamma / mean service time of
-    the calibration sample. gamma -> 0 is shortest job first, gamma -> infinity is first come, first served.
+    the calibration sample. gamma = 0 is shortest job first, gamma -> infinity is first come, first served.
     """
     rate = gamma / system.mean_service_s
     service_s = job.prefill_s + job.predicted_tokens / system.mean_tokens_per_round * system.mean_round_s
+    if rate == 0:
+        return service_s
     return job.arrival_s + math.log(-math.expm1(-rate * service_s)) / rate

@@ -40,7 +40,7 @@ def laps_sd(
     job is ever non-perceptible, nothing is left for the queues to separate, and there is one: the rule is srpt-accept.
     scratch: 0 perceptible, 1 rounds seen, 2 running means held.
     """
-    size = min(int(window), 32)
+    size = int(min(window, 32))
     if job.scratch[0] == 0:
         if job.rounds > job.scratch[1]:
             job.scratch[1] = job.rounds
