@@ -22,11 +22,12 @@ from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.heap import insertion_sort
 from lapsbench.sim.lookup import chunk_price, step_price
-from lapsbench.sim.memory import LINE, floats, hidden_at, ints, job_at, longs, octets, prefetch, sizeof
-from lapsbench.sim.queue import ask, lift, rerank, review, wait
+from lapsbench.sim.memory import LINE, floats, hidden_at, ints, job_at, longs, octets, prefetch, sizeof, timer_at
+from lapsbench.sim.queue import enheap, lift, rerank, wait
 from lapsbench.sim.record import Replay
 from lapsbench.sim.select import select, select_within_memory, swap_time
-from lapsbench.sim.state import DONE, GOING, GONE, HIDDEN, NAN_RANK, OVERRUN, SIM, STALLED
+from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, GONE, HIDDEN, NAN_RANK, OVERRUN, SIM, STALLED
+from lapsbench.sim.timers import ask, review
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,7 +53,7 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
                 return DONE
             sim.now_s = floats(sim.arrival_s_at)[sim.next_request]
             continue
-        if sim.in_due_s + sim.in_due_step > 0:
+        if timer_at(sim.timers_at, BY_TIME).end + timer_at(sim.timers_at, BY_STEP).end > 0:
             review(rank, sim)
         if sim.kv_tokens > 0:
             select_within_memory(rank, sim)
@@ -100,6 +101,7 @@ def arrive(rank: Any, sim: Any) -> None:
             lift(sim, own.client)
         rerank(rank, sim, i)
         wait(sim, i)
+        enheap(sim, i)
         ask(sim, i)
 
 

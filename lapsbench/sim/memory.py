@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from lapsbench.core import JOB, SYSTEM
-from lapsbench.sim.state import HIDDEN
+from lapsbench.sim.state import HIDDEN, TIMER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,3 +101,4 @@ octets = _pointer(types.uint8)
 job_at = _record(JOB)
 hidden_at = _record(HIDDEN)
 system_at = _record(SYSTEM)
+timer_at = _record(TIMER)

@@ -10,7 +10,7 @@ import numpy as np
 from lapsbench.core import JOB, ON_PREEMPT, UNFINISHED, Engine, Outcome, Policy, Workload
 from lapsbench.policies.binding import is_fixed
 from lapsbench.sim.memory import address, records
-from lapsbench.sim.state import ARRIVALS, BUCKET, HIDDEN, PRICES, SIM
+from lapsbench.sim.state import ARRIVALS, BUCKET, BY_STEP, BY_TIME, HIDDEN, PRICES, SIM, TIMER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,12 +63,22 @@ class Replay(Record):
         sim.need_buckets = (most >> BUCKET) + 1 if engine.kv_tokens else 1
         sim.heap_room = 2 * n + 64
         self.own(_rooms(n, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
+        self.own({"timers": self.timers(int(sim.heap_room))})
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
         sim.fixed = is_fixed(policy)
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
         sim.stall_steps, sim.stop_s, sim.culprit = setup.stall_steps, setup.stop_s, -1
+
+    def timers(self, room: int) -> NDArray[np.void]:
+        """Return two empty timers."""
+        made = records(2, TIMER)
+        for kind in (BY_TIME, BY_STEP):
+            self.owned[f"dates {kind}"], self.owned[f"jobs {kind}"] = np.empty(room), np.empty(room, np.int32)
+            made[kind]["date_at"] = address(self.owned[f"dates {kind}"])
+            made[kind]["job_at"] = address(self.owned[f"jobs {kind}"])
+        return made
 
     def outcome(self, stopped: str) -> Outcome:
         """Copy the results out of the records."""
@@ -98,11 +108,11 @@ class Replay(Record):
 
 def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
     numbers = {"running": batch, "before": batch, "chunk": 2 * batch, "swap_outs": batch, "swap_ins": batch}
-    numbers |= {"heap_job": heap, "due_s_job": heap, "due_step_job": heap, "stash": n, "spare": n + batch}
+    numbers |= {"heap_job": heap, "stash": n, "spare": n + batch}
     ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": 2 * batch}
-    ranks |= {"heap_rank": heap, "due_s": heap, "due_step": heap}
+    ranks |= {"heap_rank": heap}
     rooms: dict[str, NDArray[Any]] = {name: np.empty(size, np.int32) for name, size in numbers.items()}
     rooms |= {name: np.empty(size) for name, size in ranks.items()}
     rooms |= {name: np.zeros(clients, np.int64) for name in ("client_prompt", "client_emitted", "client_waiting")}
-    rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients)}
+    rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients), "client_now": np.zeros(clients)}
     return rooms | {"chunk_tokens": np.empty(batch, np.int64)}

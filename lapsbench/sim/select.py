@@ -12,11 +12,12 @@ import numpy as np
 from numba import njit
 
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
-from lapsbench.sim.heap import insertion_sort, pop
+from lapsbench.sim.heap import insertion_sort, pop, sink
 from lapsbench.sim.lookup import step_price
 from lapsbench.sim.memory import floats, hidden_at, ints
-from lapsbench.sim.queue import ask, fresh, held, rerank_running, rerank_waiting, unwait, wait
+from lapsbench.sim.queue import enheap, fresh, held, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
+from lapsbench.sim.timers import ask
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -43,7 +44,7 @@ def displace(sim: Any) -> None:
     """Exchange the worst running jobs for better waiting ones.
 
     With the batch sorted, the i-th worst runner meets the i-th best waiter until it is no longer worse: the chosen are
-    the best of both. A displaced job goes back to the heap at once: it can only come up again after the exchange.
+    the best of both. A displaced job takes the other's place in the heap at once: it comes up again after the exchange.
     """
     ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
     heap_rank, heap_job = floats(sim.heap_rank_at), ints(sim.heap_job_at)
@@ -61,10 +62,10 @@ def displace(sim: Any) -> None:
         other, best = heap_job[0], heap_rank[0]
         if not (best < key or (best == key and other < job)):
             return
-        sim.in_heap = pop(heap_rank, heap_job, sim.in_heap)
+        leave(sim, job)
+        sink(heap_rank, heap_job, sim.in_heap, 0, key, job)  # in the place of `other`, near the top: few moves
         unwait(sim, other)
         join(sim, place, other)
-        leave(sim, job)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -87,7 +88,7 @@ def join(sim: Any, place: int, job: int) -> None:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def leave(sim: Any, job: int) -> None:
-    """Preempt a running job: it waits again, and its memory goes by the engine's rule."""
+    """Preempt a running job: it waits again, and its memory goes by the engine's rule. The heap is the caller's."""
     own = hidden_at(sim.hidden_at, job)
     own.preemptions += 1
     if own.prefilling == 1:
@@ -191,9 +192,11 @@ def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one wa
     sim.in_batch = chosen
     for i in range(stashed):
         wait(sim, stash[i])
+        enheap(sim, stash[i])
     for i in range(runners):
         if hidden_at(sim.hidden_at, before[i]).marked == 0:
             leave(sim, before[i])
+            enheap(sim, before[i])
         hidden_at(sim.hidden_at, before[i]).marked = 0
     if sim.on_preempt == KEEP:
         make_room(sim, used, runners)

@@ -49,6 +49,14 @@ HIDDEN = np.dtype(
 )
 """What the simulator knows of a job. `core.JOB` is what it shows of that to the policy, when it asks for a rank."""
 
+BY_TIME, BY_STEP = 0, 1
+"""Which timer."""
+HEAP = -1
+"""`TIMER.first` of one that is a heap."""
+
+TIMER = np.dtype([("first", "i8"), ("end", "i8"), ("date_at", "i8"), ("job_at", "i8")], align=True)
+"""A timer's entries: those from `first` to `end`, in two arrays."""
+
 ARRIVALS = (  # the workload and its bank
     "arrival_s",
     "prompt_tokens",
@@ -78,14 +86,12 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "swap_ins",
     "heap_job",
     "heap_rank",
-    "due_s_job",
-    "due_s",
-    "due_step_job",
-    "due_step",
+    "timers",
     "stash",
     "spare",
     "needs",
     "client_lift",
+    "client_now",
     "client_prompt",
     "client_emitted",
     "client_waiting",
@@ -111,8 +117,6 @@ CLOCK = (
     "in_heap",
     "in_chunk",  # jobs of the batch with prompt left
     "context_tokens",  # of the others in the batch, summed
-    "in_due_s",
-    "in_due_step",
     "in_swap_outs",
     "in_swap_ins",
     "in_spare",
