@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,10 @@ from lapsbench import __version__
 from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from lapsbench.metrics.result import ReplayResult
+    from lapsbench.profile.wanted import Wanted
     from lapsbench.replay import Replayer
     from lapsbench.scenario import Scenario
 
@@ -166,6 +169,109 @@ def policies(
     typer.echo(describe(found), nl=False)
 
 
+@app.command()
+def profile(
+    target: Annotated[str, typer.Option(metavar="MODEL", help="Hub id, folder, .gguf, pypi:PACKAGE or arch:NAME.")],
+    draft: Annotated[
+        str, typer.Option(metavar="MODEL", help="As --target; or self:int4, self:drop=13-16, self:layers=0-3, ngram:4.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The profile's folder; the same command resumes it.")],
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSONL with prompt or turns, and category (60 of our own).")
+    ] = None,
+    device: Annotated[str | None, typer.Option(metavar="cuda|cpu", help="Where to measure (cuda if any).")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="float32|bfloat16|float16", help="Of weights and cache (bfloat16; on a CPU float32)."),
+    ] = None,
+    batches: Annotated[
+        str | None, typer.Option(metavar="1,2,4", help="Batch sizes (1 .. 256 as memory allows; on a CPU to 8).")
+    ] = None,
+    contexts: Annotated[
+        str | None, typer.Option(metavar="128,512", help="Cached tokens (128 .. 16384; on a CPU to 1024).")
+    ] = None,
+    draft_tokens: Annotated[
+        int | None, typer.Option(metavar="K", help="Largest number of drafts a round (8; on a CPU 4).")
+    ] = None,
+    draft_tokens_max: Annotated[int, typer.Option(metavar="K", help="Recorded acceptance is cut there.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Output tokens of a recording, at most.")] = 128,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0 decodes greedily.")] = 0.0,
+    budget_s: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds for the costs: the most telling points first.")
+    ] = None,
+    costs_only: Annotated[bool, typer.Option("--costs-only", help="Record no acceptance.")] = False,
+    eager: Annotated[bool, typer.Option("--eager", help="Without CUDA graphs, to compare.")] = False,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of random tokens, weights and sampling.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of a CPU.")] = 1,
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="PATH|-", help="Write the summary as JSON; - for stdout.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print grid, memory and time; measure nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+) -> None:
+    """Measure step costs and acceptance of a target and a draft on this machine; `replay --profile DIR` takes it."""
+    import shlex
+
+    from lapsbench.profile.wanted import Wanted
+
+    wanted = Wanted(
+        target=target,
+        draft=draft,
+        out=out,
+        prompts=prompts,
+        device=device,
+        dtype=dtype,
+        batches=batches,
+        contexts=contexts,
+        draft_tokens=draft_tokens,
+        draft_tokens_max=draft_tokens_max,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        budget_s=budget_s,
+        costs_only=costs_only,
+        eager=eager,
+        seed=seed,
+        threads=threads,
+        command=shlex.join(["lapsbench", *sys.argv[1:]]),
+    )
+    _check_json(json_to)
+    _measure(wanted, json_to, dry_run=dry_run, quiet=quiet)
+
+
+def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool) -> None:
+    """Run the profiler under a progress bar on stderr, and print what it found."""
+    import importlib
+
+    from rich.console import Console
+
+    from lapsbench.profile.summary import summarize, to_json
+    from lapsbench.report import profile_table
+
+    try:
+        run = importlib.import_module("lapsbench.profile.run")  # torch and transformers are an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("lapsbench"):
+            raise
+        what = f"measuring takes {error.name}, which is not installed"
+        raise LapsbenchError(what, where="profile", hint='pip install "lapsbench[profile]"') from error
+    stdout, stderr = Console(highlight=False), Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    if dry_run:
+        profile_table.render_plan(run.dry_run(wanted), stdout)
+        return
+    with _bar(quiet=quiet) as bar:
+        task = bar.add_task("starting", total=None)
+        profiler = run.Profiler(wanted, lambda text: bar.update(task, description=text))
+        found = profiler.run(lambda done, total, text: bar.update(task, completed=done, total=total, description=text))
+    summary = summarize(found)
+    failed = _write_json(to_json(summary), json_to) if json_to else None
+    if json_to != "-":
+        profile_table.render(summary, stdout)
+    for line in profiler.remarks:
+        stderr.print(line)
+    if failed:
+        raise failed
+
+
 def main() -> None:
     """Run the command line; every foreseen failure is one line on stderr and an exit code."""
     _prepare_stdout()
@@ -235,13 +341,7 @@ def _check_json(target: str | None) -> None:
 
 def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple[ReplayResult, Replayer]:
     """Run the replay under a progress bar on stderr; silent when stderr is not a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    hidden = quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar, warnings.catch_warnings():
+    with _bar(quiet=quiet) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of cells that were under way
         task = bar.add_task("starting", total=None)
 
@@ -256,13 +356,24 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
         return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
 
 
+def _bar(*, quiet: bool) -> Progress:
+    """Return a progress bar on stderr, hidden where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+
+
 def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:
     from rich.console import Console
 
+    from lapsbench.metrics.result import to_json
     from lapsbench.report.table import render
 
     stderr = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-    failed = _write_json(result, json_to) if json_to else None
+    failed = _write_json(to_json(result), json_to) if json_to else None
     if json_to != "-":
         render(result, Console(highlight=False), advice=stderr)
     for line in replayer.remarks:
@@ -271,13 +382,11 @@ def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, qui
         raise failed
 
 
-def _write_json(result: ReplayResult, target: str) -> LapsbenchError | None:
+def _write_json(content: dict[str, Any], target: str) -> LapsbenchError | None:
     """Write what `--json` asks for; return what went wrong with a file."""
     import json
 
-    from lapsbench.metrics.result import to_json
-
-    text = json.dumps(to_json(result), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     if target == "-":
         sys.stdout.write(text)
         return None

@@ -15,13 +15,9 @@ from lapsbench.errors import LapsbenchError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-CONTEXTS = (128, 512, 1024, 2048, 4096, 8192, 16384)
-CPU_BATCHES, CPU_CONTEXTS = (1, 2, 4, 8), (128, 512, 1024)
-"""On a CPU the rest would take hours."""
 PREFILLS = (1, 16, 64, 256, 1024, 4096, 16384)
 """Prompt tokens, up to the largest context; one token, because a step's first pass is paid once."""
-MOST_DRAFT_TOKENS = 64
+PREFILL = ("prefill", "draft_prefill")
 ALIGNED = 16
 """Rooms are whole multiples, so that rows of masks stay aligned."""
 USABLE = 0.9
@@ -46,7 +42,7 @@ class Sizes:
 
     Attributes:
         weights_bytes, draft_weights_bytes: of both models; shared weights once, in the first.
-        pass_bytes, draft_pass_bytes: weights that one pass of each reads.
+        draft_pass_bytes: weights that one pass of the draft reads, shared ones included.
         kv_bytes, draft_kv_bytes: per cached token.
         vocabulary: tokens; item_bytes: of one number.
         positions: tokens a sequence may have, by either model.
@@ -55,7 +51,6 @@ class Sizes:
 
     weights_bytes: int
     draft_weights_bytes: int
-    pass_bytes: int
     draft_pass_bytes: int
     kv_bytes: int
     draft_kv_bytes: int
@@ -83,12 +78,14 @@ class Grid:
         draft_prefills: whether a model drafts, and so has prompts to read.
         most: largest context that fits memory, for each batch; 0 where none does.
         positions: tokens a sequence may have.
+        longest_prefill: largest prompt and cached tokens together.
     """
 
     axes: Axes
     draft_prefills: bool
     most: tuple[int, ...]
     positions: int
+    longest_prefill: int
 
     @property
     def draft_tokens(self) -> int:
@@ -97,7 +94,7 @@ class Grid:
 
     def room(self, point: Point) -> int:
         """Return the tokens a slot must have for this point."""
-        if point.component in ("prefill", "draft_prefill"):
+        if point.component in PREFILL:
             return min(_aligned(point.query_tokens + point.context_tokens), self.positions)
         return self.span(point.context_tokens)
 
@@ -105,12 +102,19 @@ class Grid:
         """Return the tokens a slot must have for rounds at this context."""
         return min(_aligned(context + self.draft_tokens + 2), self.positions)
 
+    def longest(self, batch: int) -> int:
+        """Return the largest context this batch has memory for."""
+        return self.most[self.axes.batches.index(batch)]
+
     def fits(self, batch: int, context: int) -> bool:
         """Whether this batch has memory for this context."""
-        return context <= self.most[self.axes.batches.index(batch)]
+        return context <= self.longest(batch)
 
-    def shrunk(self, batch: int, context: int) -> Grid:
-        """Return the grid without this context at this batch, nor more of either."""
+    def without(self, point: Point) -> Grid:
+        """Return the grid without this point, nor more of anything at once."""
+        batch, context = point.batch_size, point.context_tokens
+        if point.component in PREFILL:
+            return replace(self, longest_prefill=point.query_tokens + context - 1)
         below = max((each for each in self.axes.contexts if each < context), default=0)
         sizes = zip(self.axes.batches, self.most, strict=True)
         return replace(self, most=tuple(min(most, below) if each >= batch else most for each, most in sizes))
@@ -127,9 +131,10 @@ class Grid:
         kept, lines = self.batches, []
         if gone := [each for each in self.axes.batches if each not in kept]:
             lines.append(f"batch {_listed(gone)} at every context")
-        for batch in kept:
-            if missing := [each for each in self.axes.contexts if not self.fits(batch, each)]:
-                lines.append(f"batch {batch} at context {_listed(missing)}")
+        short = {batch: [each for each in self.axes.contexts if not self.fits(batch, each)] for batch in kept}
+        lines += [f"batch {batch} at context {_listed(missing)}" for batch, missing in short.items() if missing]
+        if self.longest_prefill < min(self.positions, 2 * self.axes.contexts[-1]):
+            lines.append(f"prefill of more than {self.longest_prefill:,} tokens, cached ones included")
         return tuple(lines)
 
     def points(self, axes: Axes | None = None) -> set[Point]:
@@ -179,7 +184,7 @@ class Grid:
         components = ("prefill", "draft_prefill") if self.draft_prefills else ("prefill",)
         for component in components:
             for new in tokens:
-                fitting = [each for each in cached if new + each <= self.positions]
+                fitting = [each for each in cached if new + each <= min(self.longest_prefill, self.positions)]
                 yield from (Point(component, 1, new, each) for each in fitting)
 
 
@@ -192,14 +197,18 @@ def whole(axes: Axes, sizes: Sizes, *, draft_prefills: bool, sampled: bool) -> G
     drafts = axes.drafts[-1]
     contexts = tuple(each for each in axes.contexts if each + drafts + 2 <= sizes.positions)
     if not contexts:
-        what = f"the models have {sizes.positions} positions, context {axes.contexts[0]} with {drafts} drafts needs more"
+        what = (
+            f"the models have {sizes.positions} positions, context {axes.contexts[0]} with {drafts} drafts needs more"
+        )
         raise LapsbenchError(what, where="--contexts", hint=f"--contexts {max(sizes.positions // 2, 1)}")
     axes = replace(axes, contexts=contexts)
     most = []
     for batch in axes.batches:
-        fitting = [each for each in contexts if needed_bytes(sizes, batch, each, drafts, sampled=sampled) < _usable(sizes)]
+        fitting = [
+            each for each in contexts if needed_bytes(sizes, batch, each, drafts, sampled=sampled) < _usable(sizes)
+        ]
         most.append(fitting[-1] if fitting else 0)
-    grid = Grid(axes, draft_prefills, tuple(most), sizes.positions)
+    grid = Grid(axes, draft_prefills, tuple(most), sizes.positions, sizes.positions)
     if not grid.batches:
         what = f"not even batch {axes.batches[0]} fits {sizes.memory_bytes / 1e9:.1f} GB of memory beside the weights"
         raise LapsbenchError(what, where="--device", hint="smaller models, or shorter --contexts")

@@ -1,0 +1,226 @@
+"""Measure one point of the cost grid on random tokens: draft, verify, prefill, overhead, swaps.
+
+Knows a target and a draft; does not know which points are wanted, nor what becomes of the times. Caches are made as
+large as a point asks and kept while further points fit into them.
+"""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from lapsbench.errors import LapsbenchError
+from lapsbench.profile.batch import Batch
+from lapsbench.profile.clock import Clock, Limits, Timing
+from lapsbench.profile.decoder import Decoder, Sampling
+from lapsbench.profile.drafts import ModelDraft
+from lapsbench.profile.grid import PREFILL, Grid, Point, Sizes
+from lapsbench.profile.model import Network
+from lapsbench.streams import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from lapsbench.profile.drafts import Draft
+
+FAR = 2**40
+"""A limit no row reaches."""
+SWAPS = ("swap_out", "swap_in")
+
+
+class OutOfMemoryError(LapsbenchError):
+    """The device has no memory for a point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seats:
+    """Target and draft with caches of so many slots and so much room."""
+
+    target: Network
+    draft: Draft
+    slots: int
+    room: int
+
+    @property
+    def networks(self) -> list[Network]:
+        """The target, and the draft where it is a model."""
+        return [self.target, self.draft.network] if isinstance(self.draft, ModelDraft) else [self.target]
+
+    def resized(self, slots: int, room: int) -> Seats:
+        """Return the same models with other caches."""
+        target, draft = self.target, self.draft
+        fresh = Network(target.model, slots=slots, room=room, vocabulary=target.vocabulary)
+        if isinstance(draft, ModelDraft):
+            old = draft.network
+            draft = ModelDraft(Network(old.model, slots=slots, room=room, vocabulary=old.vocabulary), draft.label)
+        return Seats(fresh, draft, slots, room)
+
+
+class Bench:
+    """Measures points.
+
+    Args:
+        seats: both models, with caches of any size.
+        sampling: how tokens are chosen.
+        seed: of the random tokens.
+        eager: never capture CUDA graphs.
+        limits: how long to repeat.
+    """
+
+    def __init__(
+        self, seats: Seats, sampling: Sampling, *, seed: int, eager: bool = False, limits: Limits | None = None
+    ) -> None:
+        self.device = seats.target.device
+        self.sampling = sampling
+        self.eager = eager
+        self.limits = limits or Limits(warm_ups=2 if self.device.type == "cuda" else 1)
+        number = int(stream(seed, "profile/costs").integers(2**63))
+        self.random = torch.Generator(self.device).manual_seed(number)
+        self._seats = seats
+        self._clock: Clock | None = None
+
+    @torch.no_grad()
+    def measure(self, point: Point, grid: Grid, *, eager: bool | None = None) -> Timing:
+        """Return the time of a point; the component "round" is a whole round of the decoder.
+
+        Raises:
+            OutOfMemoryError: there is no memory for it; nothing of the attempt is kept.
+        """
+        try:
+            return self._measure(point, grid, eager=self.eager if eager is None else eager)
+        except RuntimeError as error:
+            if not _wants_memory(error):
+                raise
+        self.release()
+        raise OutOfMemoryError(f"{point} does not fit the device's memory")
+
+    def release(self) -> None:
+        """Give the caches' memory back; the next point makes them anew."""
+        self._clock = None
+        self._seats = self._seats.resized(1, 1)
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _measure(self, point: Point, grid: Grid, *, eager: bool) -> Timing:
+        seats = self._seat(point.batch_size, grid.room(point), grid)
+        if point.component in PREFILL:
+            return self._prefill(point, seats)
+        if point.component in SWAPS:
+            return self._swap(point, seats)
+        k = point.query_tokens - 1 if point.component == "verify" else point.query_tokens
+        decoder = Decoder(seats.target, seats.draft, k, eager=eager)
+        batch = self._batch(point, grid, seats)
+        steps = {"draft": self._draft, "verify": self._verify, "overhead": self._overhead, "round": self._round}
+        try:
+            return steps[point.component](decoder, batch)
+        finally:
+            decoder.runner.release()
+
+    def _draft(self, decoder: Decoder, batch: Batch) -> Timing:
+        return self._time(lambda: decoder.draft_round(batch, self.sampling), lambda: self._shuffle(batch.history))
+
+    def _verify(self, decoder: Decoder, batch: Batch) -> Timing:
+        tokens = torch.empty(len(batch), decoder.draft_tokens + 1, dtype=torch.int64, device=self.device)
+        return self._time(lambda: decoder.verify_step(batch, tokens), lambda: self._shuffle(tokens))
+
+    def _overhead(self, decoder: Decoder, batch: Batch) -> Timing:
+        begin = batch.lengths.clone()
+        proposal = decoder.draft_round(batch, self.sampling)
+        logits = decoder.verify_step(batch, torch.cat([batch.last, proposal.tokens], dim=1))
+        return self._time(
+            lambda: decoder.bookkeeping(batch, proposal, logits, self.sampling), lambda: batch.lengths.copy_(begin)
+        )
+
+    def _round(self, decoder: Decoder, batch: Batch) -> Timing:
+        begin = batch.lengths.clone()
+
+        def prepare() -> None:
+            batch.lengths.copy_(begin)
+            self._shuffle(batch.history)
+
+        return self._time(lambda: decoder.round(batch, self.sampling), prepare)
+
+    def _prefill(self, point: Point, seats: Seats) -> Timing:
+        tokens = torch.empty(point.query_tokens, dtype=torch.int64, device=self.device)
+        reader = seats.target if point.component == "prefill" else seats.draft
+        return self._time(lambda: reader.prefill(0, tokens, point.context_tokens), lambda: self._shuffle(tokens))
+
+    def _swap(self, point: Point, seats: Seats) -> Timing:
+        """Copy one sequence's keys and values, of both models, to pinned memory or back."""
+        layers = [layer for network in seats.networks for layer in network.cache.slot_layers]
+        inside = [kept[0, :, : point.context_tokens] for layer in layers for kept in (layer.keys, layer.values)]
+        pinned = self.device.type == "cuda"
+        outside = [torch.empty(part.shape, dtype=part.dtype, pin_memory=pinned) for part in inside]
+        pairs = list(
+            zip(outside, inside, strict=True) if point.component == "swap_out" else zip(inside, outside, strict=True)
+        )
+
+        def copy() -> None:
+            for target, source in pairs:
+                target.copy_(source, non_blocking=pinned)
+
+        return self._time(copy, lambda: None)
+
+    def _time(self, call: Callable[[], object], prepare: Callable[[], object]) -> Timing:
+        if self._clock is None:
+            held = sum(
+                each.weights_bytes + each.slots * each.room * each.kv_bytes_per_token for each in self._seats.networks
+            )
+            self._clock = Clock(self.device, held, self.limits)
+        return self._clock.time(call, prepare)
+
+    def _shuffle(self, tokens: Tensor) -> None:
+        tokens.random_(0, self._seats.target.vocabulary, generator=self.random)
+
+    def _batch(self, point: Point, grid: Grid, seats: Seats) -> Batch:
+        """Return rows that have the point's context in the cache, random tokens before them, and no limit."""
+        span = grid.span(point.context_tokens)
+        history = torch.empty(point.batch_size, span, dtype=torch.int64, device=self.device)
+        history.random_(0, seats.target.vocabulary, generator=self.random)
+        lengths = torch.full((point.batch_size,), point.context_tokens, device=self.device)
+        return Batch(history, lengths, torch.full_like(lengths, FAR), span)
+
+    def _seat(self, batch: int, room: int, grid: Grid) -> Seats:
+        """Return caches that have this batch and room; if new, with all slots the grid asks for at this room."""
+        if self._seats.slots < batch or self._seats.room < room:
+            others = [each for each in grid.batches if grid.span(grid.longest(each)) >= room]
+            self.release()
+            self._seats = self._seats.resized(max([batch, *others]), room)
+            for network in self._seats.networks:
+                network.cache.fill_random(self.random)
+        return self._seats
+
+
+def sizes_of(seats: Seats, memory_bytes: int) -> Sizes:
+    """Return what memory and time of these models depend on."""
+    target, drafts = seats.target, seats.networks[1:]
+    mine = {id(parameter) for parameter in target.model.parameters()}
+    extra = [each for draft in drafts for each in draft.model.parameters() if id(each) not in mine]
+    return Sizes(
+        weights_bytes=target.weights_bytes,
+        draft_weights_bytes=sum(each.numel() * each.element_size() for each in extra),
+        draft_pass_bytes=sum(draft.weights_bytes for draft in drafts),
+        kv_bytes=target.kv_bytes_per_token,
+        draft_kv_bytes=sum(draft.kv_bytes_per_token for draft in drafts),
+        vocabulary=target.vocabulary,
+        item_bytes=target.dtype.itemsize,
+        positions=min(_positions(network) for network in seats.networks),
+        memory_bytes=memory_bytes,
+    )
+
+
+def _positions(network: Network) -> int:
+    config = network.model.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", None) or FAR)
+
+
+def _wants_memory(error: RuntimeError) -> bool:
+    """Whether it is about memory: torch's own error, an allocation of cuBLAS, or one of the host."""
+    texts = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
