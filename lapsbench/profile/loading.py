@@ -56,8 +56,8 @@ def _no_memory(name: str, device: torch.device) -> LapsbenchError:
 
 def _in_words(name: str, error: BaseException) -> LapsbenchError:
     causes = list(_causes(error))
-    wanted = re.search(r"pip install ([\w-]+)", str(error))
-    if wanted and isinstance(error, (ImportError, ValueError)):
+    wanted = re.search(r"pip install ([a-z][\w-]+)", str(error))
+    if wanted and (isinstance(error, ImportError) or "is required" in str(error)):
         return LapsbenchError("loading takes a package that is not here", where=name, hint=f"pip install {wanted[1]}")
     if any(isinstance(cause, GatedRepoError) for cause in causes):
         return LapsbenchError("the hub asks for permission", where=name, hint="`hf auth login`, or a folder")

@@ -91,7 +91,7 @@ def load_target(name: str, *, device: torch.device, dtype: torch.dtype, seed: in
             return _random(name, seed, device, dtype)
         if name.startswith("pypi:") or name.endswith(".gguf"):
             return _from_gguf(name, device, dtype)
-        if Path(name).is_dir():
+        if name and Path(name).is_dir():
             return _from_folder(name, device, dtype)
         if not HUB_ID.fullmatch(name):
             raise LapsbenchError(
