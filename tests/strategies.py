@@ -145,11 +145,11 @@ def workloads(draw, most=24) -> Workload:
 
 
 @st.composite
-def engines(draw, *, kv_tokens=(0, 70, 200, 420, 900), on_preempt=ON_PREEMPT) -> Engine:
+def engines(draw, *, most_batch=9, most_drafts=8, kv_tokens=(0, 70, 200, 420, 900), on_preempt=ON_PREEMPT) -> Engine:
     """Engines of one to nine places; the memory holds everything, or one to a few jobs."""
     return Engine(
-        max_batch=draw(st.integers(1, 9)),
-        draft_tokens=draw(st.integers(0, 8)),
+        max_batch=draw(st.integers(1, most_batch)),
+        draft_tokens=draw(st.integers(0, most_drafts)),
         prefill_budget=draw(st.sampled_from([0, 0, 1, 7, 64, 500])),
         kv_tokens=draw(st.sampled_from(kv_tokens)),
         on_preempt=draw(st.sampled_from(on_preempt)),

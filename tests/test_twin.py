@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import pytest
 from hypothesis import given, seed, settings
-from strategies import Scenario, differences, scenarios
+from strategies import Scenario, differences, engines, scenarios
 
 from lapsbench.core import FINISHED, Engine, Workload
 from lapsbench.policies.predictors import length_class
@@ -85,12 +85,12 @@ THIRD_PARTY = [
 ]
 
 
-def check(found, examples):
+def check(found, examples, drawn=scenarios()):  # noqa: B008 - strategies are immutable
     """Replay drawn scenarios twice. Each policy has its own seed, so together they see many different scenarios."""
 
     @seed(zlib.crc32(found.name.encode()) + len(str(dict(found.parameters))))
     @settings(deadline=None, derandomize=True, database=None, max_examples=examples)
-    @given(scenarios())
+    @given(drawn)
     def kernel_equals_twin(scenario):
         assert not differences(scenario.replay(found), scenario.twin(found))
 
@@ -105,6 +105,13 @@ def test_kernel_equals_twin_for_a_built_in_policy(spec):
 @pytest.mark.parametrize("found", THIRD_PARTY, ids=lambda found: found.name)
 def test_kernel_equals_twin_for_a_third_party_policy(found):
     check(found, EXAMPLES)
+
+
+@pytest.mark.parametrize("found", [find("las"), find(VARIANTS[0]), find(VARIANTS[1]), counting], ids=lambda f: f.name)
+def test_kernel_equals_twin_where_many_idle_jobs_hold_memory(found):
+    # one or two places and room for half a dozen jobs that take turns: who is evicted first matters here
+    few_places = engines(most_batch=2, most_drafts=2, kv_tokens=(200, 420, 900), on_preempt=("keep",))
+    check(found, 2 * EXAMPLES, scenarios(engine=few_places))
 
 
 def crowd(n, seed=7):
