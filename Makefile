@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
@@ -11,12 +13,16 @@ RUNS ?= runs
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(READY): pyproject.toml constraints.txt
+$(CORE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,profile]'
+	$(PIP) -e .
 	@touch $@
 
-demo: $(READY)  ## Set up, then replay the shipped chat trace under eight schedulers
+$(READY): $(CORE)
+	$(PIP) -e '.[dev,profile]'
+	@touch $@
+
+demo: $(CORE)  ## Set up, then replay the shipped chat trace under eight schedulers
 	$(BIN)/lapsbench replay
 
 test: $(READY)  ## Set up, then run every test
