@@ -210,8 +210,13 @@ def whole(axes: Axes, sizes: Sizes, *, draft_prefills: bool, sampled: bool) -> G
         most.append(fitting[-1] if fitting else 0)
     grid = Grid(axes, draft_prefills, tuple(most), sizes.positions, sizes.positions)
     if not grid.batches:
-        what = f"not even batch {axes.batches[0]} fits {sizes.memory_bytes / 1e9:.1f} GB of memory beside the weights"
-        raise LapsbenchError(what, where="--device", hint="smaller models, or shorter --contexts")
+        least = needed_bytes(sizes, axes.batches[0], contexts[min(1, len(contexts) - 1)], drafts, sampled=sampled)
+        weights = sizes.weights_bytes + sizes.draft_weights_bytes
+        what = (
+            f"not even batch {axes.batches[0]} fits: it takes {least / 1e9:.2f} GB, weights included "
+            f"({weights / 1e9:.2f} GB); {_usable(sizes) / 1e9:.2f} GB may be used"
+        )
+        raise LapsbenchError(what, where="--batches", hint="smaller models, --dtype bfloat16, or shorter --contexts")
     return grid
 
 
