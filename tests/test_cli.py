@@ -230,9 +230,6 @@ def test_ones_own_policy_runs_beside_the_others(tmp_path):
     assert "Fewest prompt tokens" in lapsbench("policies mine.py:shortest_prompt", tmp_path).fine().out
 
 
-@pytest.mark.xfail(
-    strict=False, reason="registry._from_file must put the module into sys.modules, by a name of its own"
-)
 def test_ones_own_policy_runs_again_in_a_new_process(tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     line = f"{SMALL} --policy mine.py:shortest_prompt"

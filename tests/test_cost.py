@@ -129,7 +129,6 @@ def test_no_price_is_ever_below_zero():
     assert verify_s({(1, 1, 0): 2.0, (1, 1, 100): 1.0}, context=1000) == 0.0
 
 
-@pytest.mark.xfail(reason="cost._step_table cuts at zero before it interpolates")
 def test_a_line_that_falls_below_zero_elsewhere_is_not_bent():
     points = {(1, 1, 0): 3.0, (1, 1, 8): 1.0, (2, 1, 0): 1.0, (2, 1, 8): 3.0}
     assert verify_s(points, batch=3, context=4) == 2.0  # from -1 at no context to 5 at 8 tokens

@@ -2,7 +2,8 @@
 
 The query axis is fixed by k and the batch axis is whole numbers, so each component of a step becomes one table: a row
 per batch size, a knot per measured context. Prefill keeps its two axes. Rule (DESIGN section 4): one grid point is
-constant; between points linear; below the first, the first; beyond the last, linear continuation, never below zero.
+constant; between points linear; below the first, the first; beyond the last, linear continuation. A look-up is never
+below zero: that is cut after interpolating, in `sim/lookup.py`.
 All components share the union of their knots, which changes nothing: each is linear between its own.
 """
 
@@ -134,7 +135,7 @@ def _step_table(rows: _Rows | None, query: int | None, top: int, context: Floats
     batches = np.unique(rows.batch)
     planes = [_at_query(rows, batch, query, context) for batch in batches]
     sizes = np.arange(top + 1, dtype=np.float64)
-    time_s = np.maximum(along(batches.astype(np.float64), np.array([plane for plane, _ in planes]), sizes), 0.0)
+    time_s = along(batches.astype(np.float64), np.array([plane for plane, _ in planes]), sizes)
     measured = np.array([limit for _, limit in planes])
     left = np.clip(np.searchsorted(batches, sizes, side="right") - 1, 0, None)
     right = np.clip(np.searchsorted(batches, sizes, side="left"), None, len(batches) - 1)
