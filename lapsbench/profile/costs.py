@@ -104,6 +104,10 @@ class Bench:
         self._clock = None
         self._seats = self._seats.resized(1, 1)
         gc.collect()
+        self._empty_cache()
+
+    def _empty_cache(self) -> None:
+        """Give unused memory back: while a graph is captured, torch will not do so by itself, but fail."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -121,6 +125,7 @@ class Bench:
             return steps[point.component](decoder, batch)
         finally:
             decoder.runner.release()
+            self._empty_cache()
 
     def _draft(self, decoder: Decoder, batch: Batch) -> Timing:
         return self._time(lambda: decoder.draft_round(batch, self.sampling), lambda: self._shuffle(batch.history))
@@ -220,7 +225,11 @@ def _positions(network: Network) -> int:
     return int(getattr(config, "max_position_embeddings", None) or FAR)
 
 
-def _wants_memory(error: RuntimeError) -> bool:
-    """Whether it is about memory: torch's own error, an allocation of cuBLAS, or one of the host."""
+def _wants_memory(error: BaseException | None) -> bool:
+    """Whether it is about memory: torch's own error, an allocation of cuBLAS or of the host, or what came of one."""
+    if error is None:
+        return False
     texts = ("out of memory", "ALLOC_FAILED", "can't allocate memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts)
+    if isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in texts):
+        return True
+    return _wants_memory(error.__cause__ or error.__context__)  # a capture that ends early fails once more

@@ -98,6 +98,7 @@ class Profiler:
         rows = costing.rows()
         provenance = self._provenance(costing, bank)
         self._remark(costing, provenance)
+        provenance["remarks"] = self.remarks
         repeats = Repeats(
             np.array([timing.p10_s for _, timing in rows]),
             np.array([timing.p90_s for _, timing in rows]),
@@ -220,6 +221,11 @@ class Profiler:
         unsettled, measured = provenance["points"]["unsettled"], provenance["points"]["measured"]
         if unsettled:
             self.remarks.append(f"{unsettled} of {measured} points did not settle within 2 %: p10 and p90 tell how far")
+        states = (provenance["state_before"], provenance["state_after"])
+        busiest = max(states, key=lambda state: state.get("load_average", 0))
+        if busiest.get("load_average", 0) > busiest.get("processors", 1):
+            load, count = busiest["load_average"], busiest["processors"]
+            self.remarks.append(f"others used this machine meanwhile: load {load} on {count} processors")
         if provenance["drift"]["drifted"]:
             change = 100 * provenance["drift"]["change"]
             self.remarks.append(
