@@ -41,8 +41,7 @@ def lift(sim: Any, client: int) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank(rank: Any, sim: Any, job: int) -> float:
     """Ask the policy for a waiting job's rank, as of the simulated present."""
-    own, system = hidden_at(sim.hidden_at, job), system_at(sim.system_at, 0)
-    view = job_at(sim.jobs_at, own.slot)
+    own, view, system = hidden_at(sim.hidden_at, job), job_at(sim.jobs_at, job), system_at(sim.system_at, 0)
     system.now_s, system.step = sim.now_s, sim.step
     show(own, view)
     if sim.charged:
@@ -79,7 +78,7 @@ def rerank_running(rank: Any, sim: Any) -> None:
     """Rank the batch, every job of which took part in the last step."""
     running = ints(sim.running_at)
     for i in range(sim.in_batch):
-        view = job_at(sim.jobs_at, hidden_at(sim.hidden_at, running[i]).slot)
+        view = job_at(sim.jobs_at, running[i])
         view.last_run_s, view.last_run_step = sim.now_s, sim.step - 1
     rerank_all(rank, sim, running, floats(sim.running_rank_at), sim.in_batch)
 
@@ -94,8 +93,7 @@ def rerank_all(rank: Any, sim: Any, numbers: Any, ranks: Any, size: int) -> None
         for client in range(sim.clients):
             counters[client] = counter(sim, client)
     for i in range(size):
-        own = hidden_at(records, numbers[i])
-        view = job_at(jobs, own.slot)
+        own, view = hidden_at(records, numbers[i]), job_at(jobs, numbers[i])
         show(own, view)
         if charged:
             view.client_tokens = counters[own.client]
