@@ -16,7 +16,8 @@ import typer
 from commands import AZURE, SCRIPT, lapsbench, plain_environment, process
 
 from lapsbench import resources, schema
-from lapsbench.cli import _complete_policy, app
+from lapsbench.cli import app
+from lapsbench.cli.console import complete_policy
 from lapsbench.policies.registry import names
 from lapsbench.scenario import Scenario
 
@@ -179,9 +180,9 @@ print(*(name for name in ("numpy", "polars", "numba", "pyarrow", "rich") if name
 
 
 def test_policy_names_complete():
-    assert _complete_policy("las") == ["las"]
-    assert _complete_policy("oracle") == ["oracle-srpt-rounds", "oracle-srpt-tokens"]
-    assert _complete_policy("") == names()
+    assert complete_policy("las") == ["las"]
+    assert complete_policy("oracle") == ["oracle-srpt-rounds", "oracle-srpt-tokens"]
+    assert complete_policy("") == names()
 
 
 def test_the_shell_completes_policy_names():

@@ -1,0 +1,64 @@
+"""What the verbs share at a terminal: a progress bar, JSON, names to complete."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lapsbench.errors import LapsbenchError, UsageError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+
+def complete_policy(incomplete: str) -> list[str]:
+    """Names of policies that begin so."""
+    from lapsbench.policies.registry import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def check_json(target: str | None) -> None:
+    """Try the JSON target before the work, so that a bad path fails early; what it holds stays until there is more."""
+    if target is None or target == "-":
+        return
+    if not target.strip():
+        raise UsageError("is empty", where="--json", hint="a file, or - for stdout")
+    path = Path(target)
+    try:
+        if path.is_fifo() or path.is_char_device():
+            return  # opening it twice would tell the reader that this was all
+        there = path.exists()
+        path.open("a").close()
+        if not there:
+            path.unlink()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        what = f"cannot write: {reason}"
+        raise LapsbenchError(what, where=f"--json {target}", hint="a file in a folder that exists") from error
+
+
+def progress_bar(*, quiet: bool) -> Progress:
+    """Return a progress bar on stderr, hidden where stderr is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+
+
+def write_json(content: dict[str, Any], target: str) -> LapsbenchError | None:
+    """Write what `--json` asks for; return what went wrong with a file."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return None
+    try:
+        Path(target).write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = f"cannot write: {error.strerror or error}"
+        return LapsbenchError(what, where=f"--json {target}", hint="more room on the disk, or another place")
+    return None

@@ -1,0 +1,100 @@
+"""The application and its verbs; every foreseen failure is one line on stderr and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lapsbench import __version__
+from lapsbench.cli.policies import policies
+from lapsbench.cli.profile import profile
+from lapsbench.cli.replay import replay
+from lapsbench.errors import LapsbenchError, UsageError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect; 0 fine, 1 error, 2 usage, 3 a gate failed."""
+
+HOW_TO_GO_ON = "interrupted; with --out, finished cells are kept and the same command goes on"
+
+
+app = typer.Typer(
+    name="lapsbench",
+    help="Which request scheduler should I run with speculative decoding, on my GPU, for my traffic?",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lapsbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def lapsbench(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001 - its callback does it
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Compare request schedulers for speculative decoding."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+for verb in (replay, profile, policies):  # in the order of --help
+    app.command()(verb)
+
+
+def main() -> None:
+    """Run the command line; every foreseen failure is one line on stderr and an exit code."""
+    _prepare_stdout()
+    try:
+        code = app(standalone_mode=False)
+        sys.stdout.flush()
+        if code == INTERRUPTED:  # typer has caught the Ctrl-C
+            code = _fail(HOW_TO_GO_ON, INTERRUPTED)
+    except LapsbenchError as error:
+        code = _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail(HOW_TO_GO_ON, INTERRUPTED)
+    except BrokenPipeError:
+        _drop_stdout()  # the reader left; so do we
+        code = 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else "cannot write the output: "
+        code = _fail(f"{where}{error.strerror or error}; try another place, or more room on the disk", 1)
+        _drop_stdout()
+    except MemoryError:
+        code = _fail("out of memory; try --limit N, or fewer --jobs", 1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # not typer's own: a defect, and worth a traceback
+            raise
+        code = _fail(f"{error.format_message().rstrip('. ')}; try --help", UsageError.exit_code)
+    sys.exit(code)
+
+
+def _prepare_stdout() -> None:
+    """See to it that every name can be printed, and that there is something to print to."""
+    if sys.stdout is None:  # closed by the shell: `>&-`
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    """Leave nothing that the interpreter would fail to write once more on its way out."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"error: {text}", file=sys.stderr)  # noqa: T201 - the command line prints
+    return code

@@ -1,0 +1,117 @@
+"""`lapsbench profile`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lapsbench.cli.console import check_json, progress_bar, write_json
+from lapsbench.errors import LapsbenchError
+
+if TYPE_CHECKING:
+    from lapsbench.profile.wanted import Wanted
+
+
+def profile(
+    target: Annotated[str, typer.Option(metavar="MODEL", help="Hub id, folder, .gguf, pypi:PACKAGE or arch:NAME.")],
+    draft: Annotated[
+        str, typer.Option(metavar="MODEL", help="As --target; or self:int4, self:drop=13-16, self:layers=0-3, ngram:4.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The profile's folder; the same command resumes it.")],
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="JSONL with prompt or turns, and category (60 of our own).")
+    ] = None,
+    device: Annotated[str | None, typer.Option(metavar="cuda|cpu", help="Where to measure (cuda if any).")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="float32|bfloat16|float16", help="Of weights and cache (bfloat16; on a CPU float32)."),
+    ] = None,
+    batches: Annotated[
+        str | None, typer.Option(metavar="1,2,4", help="Batch sizes (1 .. 256 as memory allows; on a CPU to 8).")
+    ] = None,
+    contexts: Annotated[
+        str | None, typer.Option(metavar="128,512", help="Cached tokens (128 .. 16384; on a CPU to 1024).")
+    ] = None,
+    draft_tokens: Annotated[
+        int | None, typer.Option(metavar="K", help="Largest number of drafts a round (8; on a CPU 4).")
+    ] = None,
+    draft_tokens_max: Annotated[int, typer.Option(metavar="K", help="Recorded acceptance is cut there.")] = 8,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", help="Output tokens of a recording, at most.")] = 128,
+    temperature: Annotated[float, typer.Option(metavar="T", help="0 decodes greedily.")] = 0.0,
+    budget_s: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds for the costs: the most telling points first.")
+    ] = None,
+    costs_only: Annotated[bool, typer.Option("--costs-only", help="Record no acceptance.")] = False,
+    eager: Annotated[bool, typer.Option("--eager", help="Without CUDA graphs, to compare.")] = False,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of random tokens, weights and sampling.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of a CPU.")] = 1,
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="PATH|-", help="Write the summary as JSON; - for stdout.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print grid, memory and time; measure nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
+) -> None:
+    """Measure step costs and acceptance of a target and a draft on this machine; `replay --profile DIR` takes it."""
+    import shlex
+
+    from lapsbench.profile.wanted import Wanted
+
+    wanted = Wanted(
+        target=target,
+        draft=draft,
+        out=out,
+        prompts=prompts,
+        device=device,
+        dtype=dtype,
+        batches=batches,
+        contexts=contexts,
+        draft_tokens=draft_tokens,
+        draft_tokens_max=draft_tokens_max,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        budget_s=budget_s,
+        costs_only=costs_only,
+        eager=eager,
+        seed=seed,
+        threads=threads,
+        command=shlex.join(["lapsbench", *sys.argv[1:]]),
+    )
+    check_json(json_to)
+    _measure(wanted, json_to, dry_run=dry_run, quiet=quiet)
+
+
+def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool) -> None:
+    """Run the profiler under a progress bar on stderr, and print what it found."""
+    import importlib
+
+    from rich.console import Console
+
+    from lapsbench.profile.summary import summarize, to_json
+    from lapsbench.report import profile_table
+
+    try:
+        run = importlib.import_module("lapsbench.profile.run")  # torch and transformers are an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("lapsbench"):
+            raise
+        what = f"measuring takes {error.name}, which is not installed"
+        raise LapsbenchError(what, where="profile", hint='pip install "lapsbench[profile]"') from error
+    stdout, stderr = Console(highlight=False), Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    if dry_run:
+        profile_table.render_plan(run.dry_run(wanted), stdout)
+        return
+    with progress_bar(quiet=quiet) as bar:
+        task = bar.add_task("starting", total=None)
+        profiler = run.Profiler(wanted, lambda text: bar.update(task, description=text))
+        found = profiler.run(lambda done, total, text: bar.update(task, completed=done, total=total, description=text))
+    summary = summarize(found)
+    failed = write_json(to_json(summary), json_to) if json_to else None
+    if json_to != "-":
+        profile_table.render(summary, stdout)
+    for line in profiler.remarks:
+        stderr.print(line)
+    if failed:
+        raise failed

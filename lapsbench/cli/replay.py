@@ -1,0 +1,139 @@
+"""`lapsbench replay`."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lapsbench.cli.console import check_json, complete_policy, progress_bar, write_json
+
+if TYPE_CHECKING:
+    from lapsbench.metrics.result import ReplayResult
+    from lapsbench.replay import Replayer
+    from lapsbench.scenario import Scenario
+
+
+def replay(
+    scenario: Annotated[
+        Path | None,
+        typer.Argument(metavar="[SCENARIO.toml]", help="Settings by the names of the flags; a flag beats the file."),
+    ] = None,
+    trace: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Arrivals: chat, code, or a file.")] = None,
+    profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Step costs and acceptance.")] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME[:key=value,...]", help="Repeatable; or FILE.py:FUNCTION.", autocompletion=complete_policy
+        ),
+    ] = None,
+    predict: Annotated[
+        str | None, typer.Option(metavar="PREDICTOR", help="oracle | noisy:sigma=0.5 | classes | none | trace.")
+    ] = None,
+    load: Annotated[
+        str | None, typer.Option(metavar="0.7,0.9", help="Offered rate over capacity; also FROM:TO:STEP.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(metavar="R", help="Offered rate in requests per second.")] = None,
+    max_batch: Annotated[int | None, typer.Option(metavar="B", help="Places in the batch (64).")] = None,
+    draft_tokens: Annotated[
+        int | None, typer.Option(metavar="K", help="Drafted tokens a round (3); 0 decodes plainly.")
+    ] = None,
+    prefill_budget: Annotated[
+        int | None, typer.Option(metavar="N", help="Prefill tokens a step (0: unlimited).")
+    ] = None,
+    kv_tokens: Annotated[int | None, typer.Option(metavar="N", help="KV memory in tokens (0: unlimited).")] = None,
+    on_preempt: Annotated[
+        str | None, typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep).")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first N requests.")] = None,
+    window: Annotated[str | None, typer.Option(metavar="FROM:TO", help="Only arrivals within these seconds.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="S", help="First seed (0).")] = None,
+    repeats: Annotated[int | None, typer.Option(metavar="R", help="Seeds S .. S+R-1 (5).")] = None,
+    slo: Annotated[
+        str | None, typer.Option(metavar="ttft:500,tpot:50,e2el:30000", help="SLOs in ms, for goodput.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="POLICY", help="What ratios compare to (fcfs).")] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|PATH", help="Trace that calibrated policies learn from (the profile's prompts)."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the run here; the same command resumes it.")
+    ] = None,
+    json_to: Annotated[
+        str | None, typer.Option("--json", metavar="PATH|-", help="Write results as JSON; - for stdout.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings as a scenario file and stop.")
+    ] = False,
+) -> None:
+    """Replay arrivals on measured step costs under several schedulers, and print who was fastest.
+
+    With no arguments: the shipped chat trace at load 0.9 on the shipped profile.
+    """
+    from lapsbench.scenario import as_toml, read
+
+    flags = {
+        "trace": trace,
+        "profile": profile,
+        "policies": tuple(policy) if policy else None,
+        "predict": predict,
+        "load": load,
+        "rate": rate,
+        "max_batch": max_batch,
+        "draft_tokens": draft_tokens,
+        "prefill_budget": prefill_budget,
+        "kv_tokens": kv_tokens,
+        "on_preempt": on_preempt,
+        "limit": limit,
+        "window": window,
+        "seed": seed,
+        "repeats": repeats,
+        "slo": slo,
+        "baseline": baseline,
+        "calibration": calibration,
+    }
+    wanted = read(scenario, flags)
+    if print_config:
+        typer.echo(as_toml(wanted), nl=False)
+        return
+    check_json(json_to)
+    result, replayer = _run(wanted, out, jobs, quiet=quiet)
+    _print(result, replayer, json_to, quiet=quiet)
+
+
+def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple[ReplayResult, Replayer]:
+    """Run the replay under a progress bar on stderr; silent when stderr is not a terminal."""
+    with progress_bar(quiet=quiet) as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of cells that were under way
+        task = bar.add_task("starting", total=None)
+
+        def say(text: str) -> None:
+            bar.update(task, description=text)
+
+        say("reading")
+        from lapsbench.replay import Replayer
+
+        replayer = Replayer(wanted, out, say)
+        bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
+        return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
+
+
+def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:
+    from rich.console import Console
+
+    from lapsbench.metrics.result import to_json
+    from lapsbench.report.table import render
+
+    stderr = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    failed = write_json(to_json(result), json_to) if json_to else None
+    if json_to != "-":
+        render(result, Console(highlight=False), advice=stderr)
+    for line in replayer.remarks:
+        stderr.print(line)
+    if failed:  # only now: the table is worth having all the same
+        raise failed
