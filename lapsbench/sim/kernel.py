@@ -4,8 +4,9 @@ One kernel for every policy: the policy comes in as a typed first-class function
 compiles alone and this file never again. Nothing per request happens in Python. `advance` runs a bounded number of
 steps and returns, so that the caller can show progress and hear Ctrl-C.
 
-What keeps it fast: waiting jobs lie in a heap and are ranked again only when asked for (`Policy.rerank`, reviews); the
-batch is a short array; a running job is ranked while its record is in the cache; contexts are summed as integers.
+What keeps it fast: waiting jobs lie in a heap and are ranked again only when asked for (`Policy.rerank`, reviews); all
+a round touches of a job is one cache line of `state.HIDDEN`; the policy's view of it is written when its rank is asked,
+and views of jobs that left are used again; a rank that cannot change is asked once. Numbers: bench/README.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import from_dtype, int64, njit
 
-from lapsbench.core import FINISHED, JOB, REJECTED, UNFINISHED
+from lapsbench.core import FINISHED, REJECTED, SCRATCH, UNFINISHED
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.binding import RANK_TYPE, compiled
 from lapsbench.sim.alone import accept_run
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
-JOB_BYTES, HIDDEN_BYTES = sizeof(JOB), sizeof(HIDDEN)
+HIDDEN_BYTES = sizeof(HIDDEN)
 AHEAD = 8
 """Arrivals whose records are fetched into the cache before their time: 15 % of fcfs at a million requests."""
 STEPS_PER_CALL = 100_000
@@ -76,27 +77,23 @@ def arrive(rank: Any, sim: Any) -> None:
     while sim.next_request < sim.requests and arrival_s[sim.next_request] <= sim.now_s:
         i = sim.next_request
         sim.next_request += 1
-        own, view = hidden_at(sim.hidden_at, i), job_at(sim.jobs_at, i)
-        fetch(sim, i + AHEAD)
-        view.arrival_s = view.last_run_s = arrival_s[i]
-        view.predicted_tokens = floats(sim.predicted_tokens_at)[i]
-        view.predicted_rounds = floats(sim.predicted_rounds_at)[i]
-        view.predicted_class = ints(sim.predicted_class_at)[i]
-        view.prefill_s = floats(sim.prefill_s_at)[i]
-        view.last_run_step = sim.step - 1
-        view.prompt_tokens = own.prompt_tokens = own.prefill_left_tokens = prompt[i]
+        own = hidden_at(sim.hidden_at, i)
+        prefetch(sim.hidden_at + (i + AHEAD) * HIDDEN_BYTES)
+        prefetch(sim.hidden_at + (i + AHEAD) * HIDDEN_BYTES + LINE)
         own.last_emit_s = own.itl_max_s = own.admitted_s = own.first_token_s = own.finished_s = np.nan
-        own.status = UNFINISHED
-        own.output_tokens = output[i]
-        own.recording_at = sim.accept_runs_at + longs(sim.recording_start_at)[i]
-        own.recording_tokens = ints(sim.recording_tokens_at)[i]
-        own.recording_shift = ints(sim.recording_shift_at)[i]
-        own.client = ints(sim.client_at)[i]
         if 0 < sim.kv_tokens < np.int64(prompt[i]) + output[i] + sim.draft_tokens:
             own.state = GONE
             own.status = REJECTED
             sim.gone += 1
             continue
+        own.status = UNFINISHED
+        own.prompt_tokens = own.prefill_left_tokens = prompt[i]
+        own.output_tokens = output[i]
+        own.recording_at = sim.accept_runs_at + longs(sim.recording_start_at)[i]
+        own.recording_tokens = ints(sim.recording_tokens_at)[i]
+        own.recording_shift = ints(sim.recording_shift_at)[i]
+        own.client = ints(sim.client_at)[i]
+        introduce(sim, i)
         if sim.charged:
             lift(sim, own.client)
         rerank(rank, sim, i)
@@ -106,11 +103,27 @@ def arrive(rank: Any, sim: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def fetch(sim: Any, request: int) -> None:
-    """Have the first two cache lines of a request's records at hand when it arrives (or of nobody's, past the last)."""
-    for line in range(2):
-        prefetch(sim.jobs_at + request * JOB_BYTES + line * LINE)
-        prefetch(sim.hidden_at + request * HIDDEN_BYTES + line * LINE)
+def introduce(sim: Any, request: int) -> None:
+    """Give a new job a view, one that another left behind if there is one, and write what will not change."""
+    reused = sim.in_free > 0
+    if reused:
+        sim.in_free -= 1
+        number = np.int64(ints(sim.free_at)[sim.in_free])
+    else:
+        number = sim.in_use
+        sim.in_use += 1
+    hidden_at(sim.hidden_at, request).slot = number
+    view = job_at(sim.jobs_at, number)
+    if reused:
+        for i in range(SCRATCH):
+            view.scratch[i] = 0.0
+    view.arrival_s = view.last_run_s = floats(sim.arrival_s_at)[request]
+    view.predicted_tokens = floats(sim.predicted_tokens_at)[request]
+    view.predicted_rounds = floats(sim.predicted_rounds_at)[request]
+    view.predicted_class = ints(sim.predicted_class_at)[request]
+    view.prefill_s = floats(sim.prefill_s_at)[request]
+    view.prompt_tokens = ints(sim.prompt_tokens_at)[request]
+    view.last_run_step = sim.step - 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -221,6 +234,8 @@ def emit(sim: Any, dt: float) -> None:
             own.finished_s = now_s
             own.status = FINISHED
             own.state = GONE
+            ints(sim.free_at)[sim.in_free] = own.slot
+            sim.in_free += 1
             context -= own.prompt_tokens + emitted
             sim.gone += 1
         else:

@@ -41,7 +41,8 @@ def lift(sim: Any, client: int) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank(rank: Any, sim: Any, job: int) -> float:
     """Ask the policy for a waiting job's rank, as of the simulated present."""
-    own, view, system = hidden_at(sim.hidden_at, job), job_at(sim.jobs_at, job), system_at(sim.system_at, 0)
+    own, system = hidden_at(sim.hidden_at, job), system_at(sim.system_at, 0)
+    view = job_at(sim.jobs_at, own.slot)
     system.now_s, system.step = sim.now_s, sim.step
     show(own, view)
     if sim.charged:
@@ -78,7 +79,7 @@ def rerank_running(rank: Any, sim: Any) -> None:
     """Rank the batch, every job of which took part in the last step."""
     running = ints(sim.running_at)
     for i in range(sim.in_batch):
-        view = job_at(sim.jobs_at, running[i])
+        view = job_at(sim.jobs_at, hidden_at(sim.hidden_at, running[i]).slot)
         view.last_run_s, view.last_run_step = sim.now_s, sim.step - 1
     rerank_all(rank, sim, running, floats(sim.running_rank_at), sim.in_batch)
 
@@ -93,7 +94,8 @@ def rerank_all(rank: Any, sim: Any, numbers: Any, ranks: Any, size: int) -> None
         for client in range(sim.clients):
             counters[client] = counter(sim, client)
     for i in range(size):
-        own, view = hidden_at(records, numbers[i]), job_at(jobs, numbers[i])
+        own = hidden_at(records, numbers[i])
+        view = job_at(jobs, own.slot)
         show(own, view)
         if charged:
             view.client_tokens = counters[own.client]

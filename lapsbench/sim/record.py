@@ -30,7 +30,7 @@ class Record:
         blank = np.zeros(1, SIM).view(np.recarray)
         self.sim: Any = blank[0]
         self.own({name: getattr(work, name) for name in ARRIVALS if hasattr(work, name)})
-        self.own({"accept_runs": np.minimum(work.accept_runs, engine.draft_tokens)})
+        self.own({"accept_runs": np.minimum(work.accept_runs, min(engine.draft_tokens, 255))})
         self.own({name: getattr(costs, name) for name in PRICES})
         sim = self.sim
         sim.requests, sim.clients = len(work), work.clients
@@ -56,9 +56,9 @@ class Replay(Record):
         super().__init__(work, engine, costs)
         self.setup = setup
         n, sim = len(work), self.sim
-        self.jobs, self.hidden = records(n, JOB), records(n, HIDDEN)
+        self.hidden = records(n, HIDDEN)
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
-        self.own({"jobs": self.jobs, "hidden": self.hidden, "system": setup.system.copy()})
+        self.own({"jobs": records(n, JOB), "hidden": self.hidden, "system": setup.system.copy()})
         most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
         sim.need_buckets = (most >> BUCKET) + 1 if engine.kv_tokens else 1
         sim.heap_room = 2 * n + 64
@@ -108,7 +108,7 @@ class Replay(Record):
 
 def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
     numbers = {"running": batch, "before": batch, "chunk": 2 * batch, "swap_outs": batch, "swap_ins": batch}
-    numbers |= {"heap_job": heap, "stash": n, "spare": n + batch}
+    numbers |= {"heap_job": heap, "stash": n, "free": n, "spare": n + batch}
     ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": 2 * batch}
     ranks |= {"heap_rank": heap}
     rooms: dict[str, NDArray[Any]] = {name: np.empty(size, np.int32) for name, size in numbers.items()}

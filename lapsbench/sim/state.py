@@ -29,6 +29,7 @@ HIDDEN = np.dtype(
         ("prefilling", "u1"),  # is among the `chunk` of the batch: does no round
         ("marked", "u1"),  # scratch of the loops that need a set
         ("resident", "u1"),
+        ("slot", "i4"),  # number of its `core.JOB`; those of jobs that left are used again
         # the rest, on the next
         ("recording_shift", "i4"),
         ("prompt_tokens", "i4"),
@@ -37,17 +38,17 @@ HIDDEN = np.dtype(
         ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
         ("preemptions", "i4"),
         ("client", "i4"),
+        ("status", "u1"),
+        ("swapped", "u1"),
+        ("started", "u1"),  # has been part of a step
         ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
         ("finished_s", "f8"),
-        ("status", "u1"),
-        ("swapped", "u1"),
-        ("started", "u1"),  # has been part of a step
     ],
     align=True,
 )
-"""What the simulator knows of a job. `core.JOB` is what it shows of that to the policy, when it asks for a rank."""
+"""What the simulator knows of a job, in 128 bytes. `core.JOB` is what it shows its policy, when it asks for a rank."""
 
 BY_TIME, BY_STEP = 0, 1
 """Which timer."""
@@ -74,6 +75,7 @@ ARRIVALS = (  # the workload and its bank
 ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "jobs",
     "hidden",
+    "free",
     "system",
     "running",
     "running_rank",
@@ -115,6 +117,8 @@ CLOCK = (
     "in_batch",
     "in_wait",
     "in_heap",
+    "in_free",  # views that may be used again
+    "in_use",  # views that ever were used
     "in_chunk",  # jobs of the batch with prompt left
     "context_tokens",  # of the others in the batch, summed
     "in_swap_outs",

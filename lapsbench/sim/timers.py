@@ -21,7 +21,7 @@ from lapsbench.sim.state import BY_STEP, BY_TIME, HEAP, WAITING
 @njit(cache=True, error_model="numpy", nogil=True)
 def ask(sim: Any, job: int) -> None:
     """Note when a waiting job wants a new rank."""
-    view = job_at(sim.jobs_at, job)
+    view = job_at(sim.jobs_at, hidden_at(sim.hidden_at, job).slot)
     if view.review_s < np.inf:
         note(sim, BY_TIME, view.review_s, job)
     if view.review_step < np.inf:
@@ -67,7 +67,8 @@ def tidy(sim: Any, kind: int) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def mark(sim: Any, kind: int, date: float, job: int) -> bool:
     """Mark a job whose entry counts; not twice."""
-    own, view = hidden_at(sim.hidden_at, job), job_at(sim.jobs_at, job)
+    own = hidden_at(sim.hidden_at, job)
+    view = job_at(sim.jobs_at, own.slot)  # another's, if the job has left
     wanted = view.review_step if kind == BY_STEP else view.review_s
     if own.state == WAITING and wanted == date and own.marked == 0:
         own.marked = 1
