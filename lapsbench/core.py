@@ -32,7 +32,7 @@ FINISHED, REJECTED, UNFINISHED = 0, 1, 2
 
 CALIBRATION = "calibration sample"
 """In `Policy.knows`: the policy learns from requests that are not in the replayed trace."""
-SCRATCH = 36
+SCRATCH = 40
 """Numbers a policy may keep per job."""
 PARAMETERS = 16
 """Parameters a policy may have."""
@@ -41,23 +41,25 @@ TABLE = 8 * 4096
 
 JOB = np.dtype(
     [
-        ("arrival_s", "f8"),
-        ("predicted_tokens", "f8"),  # predicted output tokens
-        ("predicted_rounds", "f8"),  # NaN unless the policy is an oracle
-        ("prefill_s", "f8"),  # profiled time to prefill this prompt alone
+        # what a round changes, on the first cache line
         ("attained_s", "f8"),  # time of the steps it took part in
         ("last_run_s", "f8"),  # end of the last step it took part in; its arrival before that
-        ("review_s", "f8"),  # writable: ask for a new rank at this time though it has not run
-        ("client_tokens", "f8"),  # its client's virtual token counter (only policies that name client weights)
-        ("review_step", "f8"),  # writable: as review_s, but a step number
         ("last_run_step", "i8"),  # number of the last step it took part in; that of its arrival - 1 before
-        ("prompt_tokens", "i4"),
-        ("predicted_class", "i4"),  # length class 0 (short) .. 4 (long) of predicted_tokens
-        ("prefill_left_tokens", "i4"),  # to prefill (again) before its next round
         ("emitted_tokens", "i4"),
         ("rounds", "i4"),
         ("accepted_tokens", "i4"),
+        ("prefill_left_tokens", "i4"),  # to prefill (again) before its next round
+        ("review_s", "f8"),  # writable: ask for a new rank at this time though it has not run
+        ("review_step", "f8"),  # writable: as review_s, but a step number
+        ("prompt_tokens", "i4"),
+        ("predicted_class", "i4"),  # length class 0 (short) .. 4 (long) of predicted_tokens
+        # the rest, on the next
+        ("arrival_s", "f8"),
+        ("predicted_tokens", "f8"),  # predicted output tokens
+        ("prefill_s", "f8"),  # profiled time to prefill this prompt alone
         ("scratch", "f8", (SCRATCH,)),  # writable: zeros at arrival
+        ("predicted_rounds", "f8"),  # NaN unless the policy is an oracle
+        ("client_tokens", "f8"),  # its client's virtual token counter (only policies that name client weights)
     ],
     align=True,
 )

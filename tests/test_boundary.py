@@ -101,15 +101,23 @@ HOLES = {
         "from numba import njit\n\n\n@njit\ndef helper(j):\n    j.emitted_tokens = 0\n    return 0.0\n\n\n"
         "def peek(job):\n    return helper(job)\n"
     ),
-    "what was learnt": "def peek(job, system):\n    system.table[0] = 1.0\n    return 0.0\n",
 }
 
 
 @pytest.mark.parametrize("source", HOLES.values(), ids=HOLES)
-def test_writing_by_a_detour_changes_nothing(tmp_path, source):
-    """What a policy sees is a copy, made anew for each question: the simulator's own counts are out of its reach."""
+def test_writing_by_a_detour_does_not_compile_either(tmp_path, source):
+    """What a policy sees is what the simulator counts with: the type of it cannot be written to."""
     path = tmp_path / "mine.py"
     path.write_text(source)
+    message = refusal(find(f"{path}:peek"))
+    assert "cannot write job.emitted_tokens" in message
+    assert "job.scratch" in message
+
+
+def test_writing_into_what_was_learnt_changes_nothing(tmp_path):
+    """A replay has a copy of its own."""
+    path = tmp_path / "mine.py"
+    path.write_text("def peek(job, system):\n    system.table[0] = 1.0\n    return 0.0\n")
     scene = Scenario(workload([0.0, 0.0, 0.1], [5, 3, 4]), Engine(1, 0), constant())
     path.with_name("clean.py").write_text("def peek(job):\n    return 0.0\n")
     clean = scene.replay(find(f"{path.with_name('clean.py')}:peek"))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from strategies import CALIBRATION as SAMPLE
 from strategies import differences, scenarios, workload
 
-from lapsbench.core import CALIBRATION
+from lapsbench.core import CALIBRATION, SCRATCH
 from lapsbench.policies.registry import find, policy
 from lapsbench.policies.view import TIER
 
@@ -55,7 +55,7 @@ def test_the_prior_is_that_of_srpt_accept(scenario):
 
 def states(accepted, spec):
     """Feed one job its rounds, drafts accepted per round, and return whether it is perceptible after each."""
-    scratch, seen = np.zeros(36), []
+    scratch, seen = np.zeros(SCRATCH), []
     for rounds in range(len(accepted) + 1):
         total = sum(accepted[:rounds])
         rank(spec, rounds=rounds, accepted_tokens=total, emitted_tokens=1 + rounds + total, scratch=scratch)
@@ -115,7 +115,7 @@ def test_thresholds_queues_and_growth_are_parameters():
 
 
 def perceptible(**fields):
-    scratch = np.zeros(36)
+    scratch = np.zeros(SCRATCH)
     scratch[0] = 1.0
     return rank("laps-sd", scratch=scratch, **fields)
 

@@ -6,6 +6,7 @@ are not public: every number below is ours, and docs/policies.md says so.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from lapsbench.core import CALIBRATION
@@ -15,7 +16,7 @@ from lapsbench.policies.view import deviation, tiered, tokens_per_round
 if TYPE_CHECKING:
     from lapsbench.policies.view import Job, System
 
-MEANS = 3  # scratch[3:] holds the last `window` running means, as a ring
+MEANS = 5  # scratch[5:] holds the last `window` running means, as a ring
 
 
 @policy(
@@ -38,7 +39,7 @@ def laps_sd(
     quantum_s = 0 takes the 20th percentile of the calibration sample's service time. Stable: standard deviation over
     mean of the last `window` (at most 32) running means of tokens per round is below eps; sticky. With window = 0 no
     job is ever non-perceptible, nothing is left for the queues to separate, and there is one: the rule is srpt-accept.
-    scratch: 0 perceptible, 1 rounds seen, 2 running means held.
+    scratch: 0 perceptible, 1 rounds seen, 2 queue, 3 and 4 service at which it begins and ends.
     """
     size = int(min(window, 32))
     if job.scratch[0] == 0:
@@ -46,8 +47,7 @@ def laps_sd(
             job.scratch[1] = job.rounds
             if size > 0:
                 job.scratch[MEANS + job.rounds % size] = (job.rounds + job.accepted_tokens) / job.rounds
-                job.scratch[2] = min(job.scratch[2] + 1, size)
-        if size == 0 or (job.scratch[2] == size and deviation(job.scratch, MEANS, size) < eps):
+        if size == 0 or (job.rounds >= size and deviation(job.scratch, MEANS, size) < eps):
             job.scratch[0] = 1.0
     perceptible = job.scratch[0] > 0
     tokens_left = job.predicted_tokens - job.emitted_tokens
@@ -56,10 +56,16 @@ def laps_sd(
     left = max(tokens_left, 1.0) / tokens_per_round(job, system, prior_rounds) if perceptible else 0.0
     service_s = job.attained_s + left * system.mean_round_s
     threshold_s = quantum_s if quantum_s > 0 else system.service_p20_s
-    queue = 0
-    while queue < queues - 1 and service_s >= threshold_s:
-        threshold_s *= growth
-        queue += 1
+    if not job.scratch[3] <= service_s < job.scratch[4]:  # it has left its queue; a search each time costs 4 ns a round
+        queue, begin_s = 0, 0.0
+        while queue < queues - 1 and service_s >= threshold_s:
+            begin_s = threshold_s
+            threshold_s *= growth
+            queue += 1
+        job.scratch[2] = queue
+        job.scratch[3] = begin_s
+        job.scratch[4] = threshold_s if queue < queues - 1 else math.inf
+    queue = job.scratch[2]
     if perceptible:
         return tiered(2 * queue, left)
     return tiered(2 * queue + 1, job.arrival_s)

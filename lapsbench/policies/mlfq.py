@@ -16,7 +16,8 @@ def mlfq(job: Job, system: System, quantum_s: float = 0.01, starvation_s: float 
     """Level by attained service, quantum 10 ms doubling; joins below its prefill time; to the top after 3 s idle.
 
     A queue is a deque: arrivals go to its back, a job that has run goes to its front, as FastServe's code does.
-    scratch: 0 level + 1 (0: not queued yet), 1 attained service when it entered the level, 2 order within the level.
+    scratch: 0 level + 1 (0: not queued yet), 1 attained service when it entered the level, 2 order within the level,
+    3 the level's quantum.
     """
     if job.scratch[0] == 0:
         level = 0.0
@@ -26,19 +27,18 @@ def mlfq(job: Job, system: System, quantum_s: float = 0.01, starvation_s: float 
             level += 1.0
         job.scratch[0] = level + 1.0
         job.scratch[2] = system.step
+        job.scratch[3] = quantum
     elif job.last_run_step == system.step - 1:
-        level = job.scratch[0] - 1.0
-        quantum = quantum_s
-        for _ in range(int(level)):
-            quantum *= 2.0
-        if job.attained_s - job.scratch[1] > quantum:
+        if job.attained_s - job.scratch[1] > job.scratch[3]:
             job.scratch[0] += 1.0
+            job.scratch[3] *= 2.0
             job.scratch[1] = job.attained_s
         job.scratch[2] = -system.step
     elif job.scratch[0] > 1.0 and system.now_s >= job.last_run_s + starvation_s:
         job.scratch[0] = 1.0
         job.scratch[1] = job.attained_s
         job.scratch[2] = -system.step
+        job.scratch[3] = quantum_s
     if job.scratch[0] > 1.0:
         job.review_s = job.last_run_s + starvation_s
     return job.scratch[0] * LEVEL + job.scratch[2]

@@ -74,11 +74,9 @@ def tokens_per_round(job: Job, system: System, prior_rounds: float) -> float:
 @njit(cache=True, error_model="numpy", nogil=True)
 def deviation(values: Floats, first: int, size: int) -> float:
     """Return standard deviation over mean of values[first:first + size]."""
-    mean = 0.0
+    total = squares = 0.0
     for i in range(first, first + size):
-        mean += values[i]
-    mean /= size
-    squares = 0.0
-    for i in range(first, first + size):
-        squares += (values[i] - mean) * (values[i] - mean)
-    return math.sqrt(squares / size) / mean
+        total += values[i]
+        squares += values[i] * values[i]
+    mean = total / size
+    return math.sqrt(max(squares / size - mean * mean, 0.0)) / mean

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import njit
 
+from lapsbench.policies.pointers import ints, longs, octets
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.lookup import chunk_time, step_time
-from lapsbench.sim.memory import ints, longs, octets
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats, Ints

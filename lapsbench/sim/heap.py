@@ -1,4 +1,4 @@
-"""A binary heap of (key, job) pairs in two arrays: the waiting jobs by rank, and the reviews by due time.
+"""A heap, four ways wide, of (key, job) pairs in two arrays: the waiting jobs by rank, and the reviews by due time.
 
 Ties break on the job's number, which is arrival order. Entries may be stale; who pops decides.
 """
@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from lapsbench.core import Floats, Ints
 
 
+WAYS = 4
+"""Children of a place: half the levels of a binary heap."""
+
+
 @njit(cache=True, nogil=True)
 def push(keys: Floats, jobs: Ints, size: int, key: float, job: int) -> int:
     """Add a pair and return the new size."""
     place = size
     while place > 0:
-        parent = (place - 1) >> 1
+        parent = (place - 1) // WAYS
         if keys[parent] < key or (keys[parent] == key and jobs[parent] < job):
             break
         keys[place] = keys[parent]
@@ -32,17 +36,18 @@ def push(keys: Floats, jobs: Ints, size: int, key: float, job: int) -> int:
 @njit(cache=True, nogil=True)
 def sink(keys: Floats, jobs: Ints, size: int, place: int, key: float, job: int) -> None:
     """Put a pair at `place`, or below it where smaller pairs move up."""
-    child = 2 * place + 1
-    while child < size:
-        other = child + 1
-        if other < size and (keys[other] < keys[child] or (keys[other] == keys[child] and jobs[other] < jobs[child])):
-            child = other
-        if key < keys[child] or (key == keys[child] and job < jobs[child]):
+    first = WAYS * place + 1
+    while first < size:
+        child, least = first, keys[first]
+        for other in range(first + 1, min(first + WAYS, size)):
+            if keys[other] < least or (keys[other] == least and jobs[other] < jobs[child]):
+                child, least = other, keys[other]
+        if key < least or (key == least and job < jobs[child]):
             break
-        keys[place] = keys[child]
+        keys[place] = least
         jobs[place] = jobs[child]
         place = child
-        child = 2 * place + 1
+        first = WAYS * place + 1
     keys[place] = key
     jobs[place] = job
 
@@ -58,7 +63,7 @@ def pop(keys: Floats, jobs: Ints, size: int) -> int:
 @njit(cache=True, nogil=True)
 def heapify(keys: Floats, jobs: Ints, size: int) -> None:
     """Order `size` pairs lying in any order."""
-    for place in range(size // 2 - 1, -1, -1):
+    for place in range((size - 2) // WAYS, -1, -1):
         sink(keys, jobs, size, place, keys[place], jobs[place])
 
 

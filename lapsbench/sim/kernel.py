@@ -1,12 +1,13 @@
 """The step model of DESIGN section 4, compiled: what `sim/reference.py` says, fast.
 
-One kernel for every policy: the policy comes in as a typed first-class function (`binding.RANK_TYPE`), so a new one
+One kernel for every policy: the policy comes in as a typed first-class function (`binding.RANKS_TYPE`), so a new one
 compiles alone and this file never again. Nothing per request happens in Python. `advance` runs a bounded number of
 steps and returns, so that the caller can show progress and hear Ctrl-C.
 
-What keeps it fast: waiting jobs lie in a heap and are ranked again only when asked for (`Policy.rerank`, reviews); all
-a round touches of a job is one cache line of `state.HIDDEN`; the policy's view of it is written when its rank is asked,
-and views of jobs that left are used again; a rank that cannot change is asked once. Numbers: bench/README.md.
+What keeps it fast: waiting jobs lie in a heap and are ranked again only when asked for (`Policy.rerank`, reviews); the
+batch is ranked in one call; all a round touches of a job is one cache line of `state.HIDDEN` and one of `core.JOB`,
+which its policy sees as it is; that of a job that left is used again; a rank that cannot change is asked once.
+Numbers: bench/README.md.
 """
 
 from __future__ import annotations
@@ -16,19 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import from_dtype, int64, njit
 
-from lapsbench.core import FINISHED, REJECTED, SCRATCH, UNFINISHED
+from lapsbench.core import FINISHED, JOB, REJECTED, SCRATCH, UNFINISHED
 from lapsbench.errors import LapsbenchError
-from lapsbench.policies.binding import RANK_TYPE, compiled
+from lapsbench.policies.binding import RANKS_TYPE, compiled
+from lapsbench.policies.pointers import LINE, floats, ints, job_at, longs, octets, sizeof
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.heap import insertion_sort
 from lapsbench.sim.lookup import chunk_price, step_price
-from lapsbench.sim.memory import LINE, floats, hidden_at, ints, job_at, longs, octets, prefetch, sizeof, timer_at
+from lapsbench.sim.memory import hidden_at, prefetch, timer_at
 from lapsbench.sim.queue import enheap, lift, rerank, wait
 from lapsbench.sim.record import Replay
 from lapsbench.sim.select import select, select_within_memory, swap_time
 from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, GONE, HIDDEN, NAN_RANK, OVERRUN, SIM, STALLED
-from lapsbench.sim.timers import ask, review
+from lapsbench.sim.timers import review, schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
-HIDDEN_BYTES = sizeof(HIDDEN)
+HIDDEN_BYTES, JOB_BYTES = sizeof(HIDDEN), sizeof(JOB)
 AHEAD = 8
 """Arrivals whose records are fetched into the cache before their time: 15 % of fcfs at a million requests."""
 STEPS_PER_CALL = 100_000
@@ -87,7 +89,7 @@ def arrive(rank: Any, sim: Any) -> None:
             sim.gone += 1
             continue
         own.status = UNFINISHED
-        own.prompt_tokens = own.prefill_left_tokens = prompt[i]
+        own.prompt_tokens = prompt[i]
         own.output_tokens = output[i]
         own.recording_at = sim.accept_runs_at + longs(sim.recording_start_at)[i]
         own.recording_tokens = ints(sim.recording_tokens_at)[i]
@@ -96,10 +98,12 @@ def arrive(rank: Any, sim: Any) -> None:
         introduce(sim, i)
         if sim.charged:
             lift(sim, own.client)
-        rerank(rank, sim, i)
+        ints(sim.stash_at)[0] = i
+        rerank(rank, sim, sim.stash_at, sim.stash_rank_at, 1)
+        own.rank = floats(sim.stash_rank_at)[0]
         wait(sim, i)
         enheap(sim, i)
-        ask(sim, i)
+        schedule(sim, i)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -108,21 +112,24 @@ def introduce(sim: Any, request: int) -> None:
     reused = sim.in_free > 0
     if reused:
         sim.in_free -= 1
-        number = np.int64(ints(sim.free_at)[sim.in_free])
+        at = longs(sim.free_at)[sim.in_free]
     else:
-        number = sim.in_use
+        at = sim.jobs_at + sim.in_use * JOB_BYTES
         sim.in_use += 1
-    hidden_at(sim.hidden_at, request).slot = number
-    view = job_at(sim.jobs_at, number)
+    hidden_at(sim.hidden_at, request).view_at = at
+    view = job_at(at, 0)
     if reused:
+        view.attained_s = 0.0
+        view.emitted_tokens = view.rounds = view.accepted_tokens = 0
         for i in range(SCRATCH):
             view.scratch[i] = 0.0
+    view.review_s = view.review_step = np.inf
     view.arrival_s = view.last_run_s = floats(sim.arrival_s_at)[request]
     view.predicted_tokens = floats(sim.predicted_tokens_at)[request]
     view.predicted_rounds = floats(sim.predicted_rounds_at)[request]
     view.predicted_class = ints(sim.predicted_class_at)[request]
     view.prefill_s = floats(sim.prefill_s_at)[request]
-    view.prompt_tokens = ints(sim.prompt_tokens_at)[request]
+    view.prompt_tokens = view.prefill_left_tokens = ints(sim.prompt_tokens_at)[request]
     view.last_run_step = sim.step - 1
 
 
@@ -166,7 +173,8 @@ def prefill(sim: Any, shared: bool) -> float:
             own.admitted_s = sim.now_s
             if sim.charged:
                 longs(sim.client_prompt_at)[own.client] += own.prompt_tokens
-        tokens, cached = min(np.int64(own.prefill_left_tokens), budget), np.int64(own.cached_tokens)
+        tokens = min(np.int64(job_at(own.view_at, 0).prefill_left_tokens), budget)
+        cached = np.int64(own.cached_tokens)
         given[i] = tokens
         if tokens == 0:
             continue
@@ -186,16 +194,17 @@ def finish_chunks(sim: Any) -> bool:
     for i in range(sim.in_chunk):
         job, tokens = jobs[i], given[i]
         own = hidden_at(sim.hidden_at, job)
-        own.prefill_left_tokens -= tokens
+        view = job_at(own.view_at, 0)
+        view.prefill_left_tokens -= tokens
         own.cached_tokens += tokens
         if own.cached_tokens > own.peak_tokens:
             own.peak_tokens = own.cached_tokens
             progress = True
-        if own.prefill_left_tokens > 0:
+        if view.prefill_left_tokens > 0:
             jobs[kept] = job
             kept += 1
-        elif own.emitted_tokens == 0:
-            own.emitted_tokens = 1
+        elif view.emitted_tokens == 0:
+            view.emitted_tokens = 1
             own.first_token_s = own.last_emit_s = sim.now_s
             if sim.charged:
                 longs(sim.client_emitted_at)[own.client] += 1
@@ -207,34 +216,38 @@ def finish_chunks(sim: Any) -> bool:
 def emit(sim: Any, dt: float) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, records = ints(sim.running_at), floats(sim.running_rank_at), sim.hidden_at
-    now_s, charged = sim.now_s, sim.charged
+    now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context = 0, sim.context_tokens
     for i in range(sim.in_batch):
         job = running[i]
         own = hidden_at(records, job)
-        emitted = np.int64(own.emitted_tokens)
+        view = job_at(own.view_at, 0)
+        emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
             tokens = min(run + 1, own.output_tokens - emitted)
             emitted += tokens
             context += tokens
-            own.emitted_tokens = emitted
-            own.rounds += 1
+            view.emitted_tokens = emitted
+            view.rounds += 1
+            view.accepted_tokens += tokens - 1
             gap = now_s - own.last_emit_s
             if not gap <= own.itl_max_s:  # also where there is none yet
                 own.itl_max_s = gap
             own.last_emit_s = now_s
             if charged:
                 longs(sim.client_emitted_at)[own.client] += tokens
-        elif own.prefill_left_tokens == 0:
+        elif view.prefill_left_tokens == 0:
             own.prefilling = 0
             context += own.prompt_tokens + emitted
-        own.attained_s += dt
+        view.attained_s += dt
+        view.last_run_s, view.last_run_step = now_s, step
         if emitted == own.output_tokens:
             own.finished_s = now_s
             own.status = FINISHED
             own.state = GONE
-            ints(sim.free_at)[sim.in_free] = own.slot
+            own.rounds, own.accepted_tokens = view.rounds, view.accepted_tokens
+            longs(sim.free_at)[sim.in_free] = own.view_at
             sim.in_free += 1
             context -= own.prompt_tokens + emitted
             sim.gone += 1
@@ -264,7 +277,7 @@ def replay(
     rank = compiled(policy)
     run = Replay(work, engine, policy, costs, setup)
     if not advance.signatures:
-        advance.compile((RANK_TYPE, from_dtype(SIM), int64))
+        advance.compile((RANKS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()
     state = GOING
     while state == GOING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from numba import njit
 
-from lapsbench.sim.memory import floats
+from lapsbench.policies.pointers import floats
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats

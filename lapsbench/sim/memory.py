@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import from_dtype, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from lapsbench.core import JOB, SYSTEM
+from lapsbench.policies.pointers import LINE, record_at, sizeof
 from lapsbench.sim.state import HIDDEN, TIMER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-LINE = 64
-"""Bytes of a cache line."""
 
 
 def address(array: NDArray[Any]) -> int:
@@ -31,11 +27,6 @@ def address(array: NDArray[Any]) -> int:
     if not array.flags.c_contiguous:
         raise ValueError("only contiguous arrays have an address")
     return int(array.ctypes.data)
-
-
-def sizeof(dtype: np.dtype[np.void]) -> int:
-    """Return the record's size rounded up to whole cache lines."""
-    return -(-dtype.itemsize // LINE) * LINE
 
 
 def padded(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
@@ -54,32 +45,6 @@ def records(count: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
     return room[first : first + count * layout.itemsize].view(layout)
 
 
-def _pointer(kind: Any) -> Any:
-    """Make `f(address)`, which a compiled function indexes like an array of `kind`."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-    def typed(_context: Any, address: Any) -> Any:  # noqa: ARG001 - its type is what counts
-        return types.CPointer(kind)(types.int64), generate
-
-    return intrinsic(typed)
-
-
-def _record(dtype: np.dtype[np.void]) -> Any:
-    """Make `f(address, i)`, which a compiled function uses like `records(...)[i]`."""
-    size = sizeof(dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        offset = builder.mul(args[1], context.get_constant(types.int64, size))
-        return builder.inttoptr(builder.add(args[0], offset), context.get_value_type(signature.return_type))
-
-    def typed(_context: Any, address: Any, i: Any) -> Any:  # noqa: ARG001 - as above
-        return from_dtype(dtype)(types.int64, types.int64), generate
-
-    return intrinsic(typed)
-
-
 def _prefetch(_context: Any, address: Any) -> Any:  # noqa: ARG001 - as above
     def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         octet, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
@@ -94,11 +59,5 @@ def _prefetch(_context: Any, address: Any) -> Any:  # noqa: ARG001 - as above
 
 prefetch: Any = intrinsic(_prefetch)
 """Ask for the cache line at an address that will be written soon."""
-floats = _pointer(types.float64)
-ints = _pointer(types.int32)
-longs = _pointer(types.int64)
-octets = _pointer(types.uint8)
-job_at = _record(JOB)
-hidden_at = _record(HIDDEN)
-system_at = _record(SYSTEM)
-timer_at = _record(TIMER)
+hidden_at = record_at(HIDDEN)
+timer_at = record_at(TIMER)

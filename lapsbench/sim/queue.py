@@ -12,9 +12,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from lapsbench.core import JOB
+from lapsbench.policies.pointers import floats, ints, job_at, longs, sizeof, system_at
 from lapsbench.sim.heap import heapify, pop, push
-from lapsbench.sim.memory import floats, hidden_at, ints, job_at, longs, system_at
+from lapsbench.sim.memory import hidden_at
 from lapsbench.sim.state import BUCKET, RUNNING, WAITING
+
+JOB_BYTES = sizeof(JOB)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -39,30 +43,45 @@ def lift(sim: Any, client: int) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def rerank(rank: Any, sim: Any, job: int) -> float:
-    """Ask the policy for a waiting job's rank, as of the simulated present."""
-    own, system = hidden_at(sim.hidden_at, job), system_at(sim.system_at, 0)
-    view = job_at(sim.jobs_at, own.slot)
-    system.now_s, system.step = sim.now_s, sim.step
-    show(own, view)
+def rerank(rank: Any, sim: Any, numbers_at: int, ranks_at: int, size: int) -> float:
+    """Ask the policy for the ranks of some jobs, as of the simulated present; return the highest."""
+    records, numbers, asked = sim.hidden_at, ints(numbers_at), longs(sim.asked_at)
+    for i in range(size):
+        asked[i] = hidden_at(records, numbers[i]).view_at
     if sim.charged:
-        view.client_tokens = counter(sim, own.client)
-    own.rank = rank(view, system)
-    if math.isnan(own.rank):
-        sim.culprit = job
-    return own.rank
+        charge(sim, numbers, size)
+    system = system_at(sim.system_at, 0)
+    system.now_s, system.step = sim.now_s, sim.step
+    worst = rank(sim.asked_at, ranks_at, size, sim.system_at)
+    if math.isnan(worst):
+        blame(sim, numbers, floats(ranks_at), size)
+    return worst
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def show(own: Any, view: Any) -> None:
-    """Bring the policy's view of a job up to date: the fields that change."""
-    view.attained_s = own.attained_s
-    view.rounds = own.rounds
-    view.emitted_tokens = own.emitted_tokens
-    view.accepted_tokens = max(own.emitted_tokens - own.rounds - 1, 0)
-    view.prefill_left_tokens = own.prefill_left_tokens
-    view.review_s = np.inf
-    view.review_step = np.inf
+def charge(sim: Any, numbers: Any, size: int) -> None:
+    """Show some jobs their clients' counters."""
+    counters = floats(sim.client_now_at)
+    for client in range(sim.clients):
+        counters[client] = counter(sim, client)
+    for i in range(size):
+        own = hidden_at(sim.hidden_at, numbers[i])
+        job_at(own.view_at, 0).client_tokens = counters[own.client]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def blame(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
+    """Find a job whose rank is NaN."""
+    for i in range(size):
+        if math.isnan(ranks[i]):
+            sim.culprit = numbers[i]
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def remember(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
+    """Write ranks into the records of their jobs."""
+    for i in range(size):
+        hidden_at(sim.hidden_at, numbers[i]).rank = ranks[i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -70,45 +89,24 @@ def rerank_waiting(rank: Any, sim: Any) -> None:
     """Rank every waiting job anew and rebuild the heap."""
     if sim.in_heap > sim.in_wait:
         sim.in_heap = sweep(sim)
-    rerank_all(rank, sim, ints(sim.heap_job_at), floats(sim.heap_rank_at), sim.in_heap)
+    rerank(rank, sim, sim.heap_job_at, sim.heap_rank_at, sim.in_heap)
+    remember(sim, ints(sim.heap_job_at), floats(sim.heap_rank_at), sim.in_heap)
     heapify(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank_running(rank: Any, sim: Any) -> None:
-    """Rank the batch, every job of which took part in the last step."""
-    running = ints(sim.running_at)
-    for i in range(sim.in_batch):
-        view = job_at(sim.jobs_at, hidden_at(sim.hidden_at, running[i]).slot)
-        view.last_run_s, view.last_run_step = sim.now_s, sim.step - 1
-    rerank_all(rank, sim, running, floats(sim.running_rank_at), sim.in_batch)
-
-
-@njit(cache=True, error_model="numpy", nogil=True)
-def rerank_all(rank: Any, sim: Any, numbers: Any, ranks: Any, size: int) -> None:
-    """Ask for the ranks of many jobs."""
-    jobs, records, system, charged = sim.jobs_at, sim.hidden_at, system_at(sim.system_at, 0), sim.charged
-    system.now_s, system.step = sim.now_s, sim.step
-    counters = floats(sim.client_now_at)
-    if charged:
-        for client in range(sim.clients):
-            counters[client] = counter(sim, client)
-    for i in range(size):
-        own = hidden_at(records, numbers[i])
-        view = job_at(jobs, own.slot)
-        show(own, view)
-        if charged:
-            view.client_tokens = counters[own.client]
-        ranks[i] = own.rank = rank(view, system)
-        if math.isnan(own.rank):
-            sim.culprit = numbers[i]
+    """Rank the batch. A running job's rank lies beside its number; only chunks and memory look for it in its record."""
+    sim.worst_rank = rerank(rank, sim, sim.running_at, sim.running_rank_at, sim.in_batch)
+    if sim.in_chunk > 0 or sim.kv_tokens > 0:
+        remember(sim, ints(sim.running_at), floats(sim.running_rank_at), sim.in_batch)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def held(sim: Any, job: int) -> int:
     """Return the KV tokens a resident job holds."""
     own = hidden_at(sim.hidden_at, job)
-    return np.int64(own.prompt_tokens) + own.emitted_tokens + sim.draft_tokens + 1
+    return np.int64(own.prompt_tokens) + job_at(own.view_at, 0).emitted_tokens + sim.draft_tokens + 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -140,7 +138,7 @@ def unwait(sim: Any, job: int) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def enheap(sim: Any, job: int) -> None:
     """Add a waiting job's present rank to the heap."""
-    if sim.in_heap == sim.heap_room:
+    if sim.in_heap > 2 * sim.in_wait + 64:  # mostly stale: a heap that outgrows the cache doubles what mlfq costs
         sim.in_heap = sweep(sim)
     rank = hidden_at(sim.hidden_at, job).rank
     sim.in_heap = push(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap, rank, job)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench.core import JOB, ON_PREEMPT, UNFINISHED, Engine, Outcome, Policy, Workload
-from lapsbench.policies.binding import is_fixed
+from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
 from lapsbench.sim.memory import address, records
-from lapsbench.sim.state import ARRIVALS, BUCKET, BY_STEP, BY_TIME, HIDDEN, PRICES, SIM, TIMER
+from lapsbench.sim.state import ARRIVALS, BUCKET, BY_STEP, BY_TIME, HIDDEN, PRICES, RUNNING, SIM, TIMER, WAITING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,14 +58,15 @@ class Replay(Record):
         n, sim = len(work), self.sim
         self.hidden = records(n, HIDDEN)
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
-        self.own({"jobs": records(n, JOB), "hidden": self.hidden, "system": setup.system.copy()})
+        self.jobs = records(n, JOB)
+        self.own({"jobs": self.jobs, "hidden": self.hidden, "system": setup.system.copy()})
         most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
         sim.need_buckets = (most >> BUCKET) + 1 if engine.kv_tokens else 1
         sim.heap_room = 2 * n + 64
         self.own(_rooms(n, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
         self.own({"timers": self.timers(int(sim.heap_room))})
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
-        sim.fixed = is_fixed(policy)
+        sim.fixed, sim.reviewed = is_fixed(policy), may_ask_for_reviews(policy)
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
@@ -80,6 +81,12 @@ class Replay(Record):
             made[kind]["job_at"] = address(self.owned[f"jobs {kind}"])
         return made
 
+    def copy_progress(self, live: NDArray[np.int64]) -> None:
+        """Copy what jobs that have not left have done from their views."""
+        numbers = (self.hidden["view_at"][live] - address(self.jobs)) // self.jobs.dtype.itemsize
+        for name in ("rounds", "accepted_tokens"):
+            self.hidden[name][live] = self.jobs[name][numbers]
+
     def outcome(self, stopped: str) -> Outcome:
         """Copy the results out of the records."""
         hidden = self.hidden
@@ -87,12 +94,13 @@ class Replay(Record):
         for name in TIMES:
             never[name] = math.nan
         never["status"] = UNFINISHED
+        self.copy_progress(np.flatnonzero(np.isin(hidden["state"], (WAITING, RUNNING))))
         return Outcome(
             admitted_s=hidden["admitted_s"].copy(),
             first_token_s=hidden["first_token_s"].copy(),
             finished_s=hidden["finished_s"].copy(),
             rounds=hidden["rounds"].copy(),
-            accepted_tokens=np.maximum(hidden["emitted_tokens"] - hidden["rounds"] - 1, 0),
+            accepted_tokens=hidden["accepted_tokens"].copy(),
             preemptions=hidden["preemptions"].copy(),
             recomputed_tokens=hidden["recomputed_tokens"].copy(),
             status=hidden["status"].copy(),
@@ -108,11 +116,14 @@ class Replay(Record):
 
 def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
     numbers = {"running": batch, "before": batch, "chunk": 2 * batch, "swap_outs": batch, "swap_ins": batch}
-    numbers |= {"heap_job": heap, "stash": n, "free": n, "spare": n + batch}
+    numbers |= {"heap_job": heap, "stash": n, "spare": n + batch}
     ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": 2 * batch}
-    ranks |= {"heap_rank": heap}
+    ranks |= {"heap_rank": heap, "stash_rank": n}
     rooms: dict[str, NDArray[Any]] = {name: np.empty(size, np.int32) for name, size in numbers.items()}
     rooms |= {name: np.empty(size) for name, size in ranks.items()}
     rooms |= {name: np.zeros(clients, np.int64) for name in ("client_prompt", "client_emitted", "client_waiting")}
     rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients), "client_now": np.zeros(clients)}
-    return rooms | {"chunk_tokens": np.empty(batch, np.int64)}
+    rooms |= {
+        name: np.empty(size, np.int64) for name, size in {"chunk_tokens": batch, "asked": heap, "free": n}.items()
+    }
+    return rooms

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from lapsbench.policies.pointers import floats, ints, job_at
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.heap import insertion_sort, pop, sink
 from lapsbench.sim.lookup import step_price
-from lapsbench.sim.memory import floats, hidden_at, ints
+from lapsbench.sim.memory import hidden_at
 from lapsbench.sim.queue import enheap, fresh, held, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
-from lapsbench.sim.timers import ask
+from lapsbench.sim.timers import schedule
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -25,6 +26,8 @@ def select(rank: Any, sim: Any) -> None:
     """Choose the batch where memory is unlimited: fill free places, then let better jobs displace worse ones."""
     if not sim.fixed and (sim.preemptive or sim.in_chunk > 0):
         rerank_running(rank, sim)
+    elif sim.preemptive:
+        sim.worst_rank = highest(floats(sim.running_rank_at), sim.in_batch)
     if sim.in_wait == 0:
         return
     if sim.rerank_all and (sim.preemptive or sim.in_batch < sim.max_batch):
@@ -40,6 +43,15 @@ def select(rank: Any, sim: Any) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def highest(ranks: Any, size: int) -> float:
+    """Return the highest of the ranks."""
+    worst = -np.inf
+    for i in range(size):
+        worst = max(worst, ranks[i])
+    return worst
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def displace(sim: Any) -> None:
     """Exchange the worst running jobs for better waiting ones.
 
@@ -48,24 +60,40 @@ def displace(sim: Any) -> None:
     """
     ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
     heap_rank, heap_job = floats(sim.heap_rank_at), ints(sim.heap_job_at)
-    worst, worst_job = -np.inf, -1
-    for i in range(sim.in_batch):
-        if ranks[i] > worst or (ranks[i] == worst and numbers[i] > worst_job):
-            worst, worst_job = ranks[i], numbers[i]
-    if not (heap_rank[0] < worst or (heap_rank[0] == worst and heap_job[0] < worst_job)):
+    if heap_rank[0] > sim.worst_rank:
         return
     insertion_sort(ranks, numbers, sim.in_batch)
-    for place in range(sim.in_batch - 1, -1, -1):
-        job, key = numbers[place], ranks[place]
-        if not fresh(sim):
-            return
+    place = sim.in_batch
+    while place > 0 and fresh(sim):
+        job, key = numbers[place - 1], ranks[place - 1]
         other, best = heap_job[0], heap_rank[0]
         if not (best < key or (best == key and other < job)):
-            return
-        leave(sim, job)
+            break
+        place -= 1
+        leave(sim, job, key)
         sink(heap_rank, heap_job, sim.in_heap, 0, key, job)  # in the place of `other`, near the top: few moves
         unwait(sim, other)
         join(sim, place, other)
+    settle(sim, place)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def settle(sim: Any, first: int) -> None:
+    """Merge the jobs that joined, from `first` on and best last, among the sorted others: the next sort is short."""
+    ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
+    joined_rank, joined = floats(sim.before_rank_at), ints(sim.before_at)
+    size = sim.in_batch - first
+    for i in range(size):
+        joined[i], joined_rank[i] = numbers[first + i], ranks[first + i]
+    place, worst, other = sim.in_batch - 1, 0, first - 1
+    while worst < size:  # the worst that is left goes last
+        if other >= 0 and ranks[other] > joined_rank[worst]:
+            ranks[place], numbers[place] = ranks[other], numbers[other]
+            other -= 1
+        else:
+            ranks[place], numbers[place] = joined_rank[worst], joined[worst]
+            worst += 1
+        place -= 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -74,22 +102,25 @@ def join(sim: Any, place: int, job: int) -> None:
     own = hidden_at(sim.hidden_at, job)
     ints(sim.running_at)[place] = job
     floats(sim.running_rank_at)[place] = own.rank
+    sim.worst_rank = max(sim.worst_rank, own.rank)
     own.resident = 1
-    if own.prefill_left_tokens > 0:
+    view = job_at(own.view_at, 0)
+    if view.prefill_left_tokens > 0:
         own.prefilling = 1
         ints(sim.chunk_at)[sim.in_chunk] = job
         sim.in_chunk += 1
     else:
-        sim.context_tokens += own.prompt_tokens + own.emitted_tokens
+        sim.context_tokens += own.prompt_tokens + view.emitted_tokens
     if own.swapped == 1:
         ints(sim.swap_ins_at)[sim.in_swap_ins] = job
         sim.in_swap_ins += 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def leave(sim: Any, job: int) -> None:
+def leave(sim: Any, job: int, key: float) -> None:
     """Preempt a running job: it waits again, and its memory goes by the engine's rule. The heap is the caller's."""
     own = hidden_at(sim.hidden_at, job)
+    own.rank = key
     own.preemptions += 1
     if own.prefilling == 1:
         own.prefilling = 0
@@ -100,7 +131,7 @@ def leave(sim: Any, job: int) -> None:
                 jobs[i] = jobs[sim.in_chunk]
                 break
     else:
-        own.cached_tokens = own.prompt_tokens + own.emitted_tokens
+        own.cached_tokens = own.prompt_tokens + job_at(own.view_at, 0).emitted_tokens
         sim.context_tokens -= own.cached_tokens
     if sim.on_preempt == RECOMPUTE:
         evict(sim, job)
@@ -111,7 +142,7 @@ def leave(sim: Any, job: int) -> None:
             ints(sim.swap_outs_at)[sim.in_swap_outs] = job
             sim.in_swap_outs += 1
     wait(sim, job)
-    ask(sim, job)
+    schedule(sim, job)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -122,7 +153,8 @@ def evict(sim: Any, job: int) -> None:
     own.peak_tokens = max(own.peak_tokens, own.cached_tokens)
     own.recomputed_tokens += own.cached_tokens
     own.cached_tokens = 0
-    own.prefill_left_tokens = own.prompt_tokens + own.emitted_tokens
+    view = job_at(own.view_at, 0)
+    view.prefill_left_tokens = own.prompt_tokens + view.emitted_tokens
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -195,7 +227,7 @@ def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one wa
         enheap(sim, stash[i])
     for i in range(runners):
         if hidden_at(sim.hidden_at, before[i]).marked == 0:
-            leave(sim, before[i])
+            leave(sim, before[i], before_rank[i])
             enheap(sim, before[i])
         hidden_at(sim.hidden_at, before[i]).marked = 0
     if sim.on_preempt == KEEP:

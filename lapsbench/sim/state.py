@@ -19,25 +19,23 @@ HIDDEN = np.dtype(
         ("rank", "f8"),
         ("last_emit_s", "f8"),
         ("itl_max_s", "f8"),
-        ("attained_s", "f8"),
         ("recording_at", "i8"),  # address
+        ("view_at", "i8"),  # address of its `core.JOB`; those of jobs that left are used again
         ("recording_tokens", "i4"),
         ("output_tokens", "i4"),
-        ("emitted_tokens", "i4"),
-        ("rounds", "i4"),
+        ("recording_shift", "i4"),
+        ("prompt_tokens", "i4"),
         ("state", "u1"),
         ("prefilling", "u1"),  # is among the `chunk` of the batch: does no round
         ("marked", "u1"),  # scratch of the loops that need a set
         ("resident", "u1"),
-        ("slot", "i4"),  # number of its `core.JOB`; those of jobs that left are used again
         # the rest, on the next
-        ("recording_shift", "i4"),
-        ("prompt_tokens", "i4"),
-        ("prefill_left_tokens", "i4"),
         ("cached_tokens", "i4"),  # of a job that prefills, or waits
         ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
         ("preemptions", "i4"),
         ("client", "i4"),
+        ("rounds", "i4"),  # these two when it has left
+        ("accepted_tokens", "i4"),
         ("status", "u1"),
         ("swapped", "u1"),
         ("started", "u1"),  # has been part of a step
@@ -48,7 +46,7 @@ HIDDEN = np.dtype(
     ],
     align=True,
 )
-"""What the simulator knows of a job, in 128 bytes. `core.JOB` is what it shows its policy, when it asks for a rank."""
+"""What the simulator knows of a job beside its `core.JOB`, which its policy sees."""
 
 BY_TIME, BY_STEP = 0, 1
 """Which timer."""
@@ -77,6 +75,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "hidden",
     "free",
     "system",
+    "asked",  # addresses of the views of jobs to rank
     "running",
     "running_rank",
     "before",
@@ -90,6 +89,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "heap_rank",
     "timers",
     "stash",
+    "stash_rank",
     "spare",
     "needs",
     "client_lift",
@@ -109,6 +109,7 @@ RULES = (
     "rerank_all",
     "charged",
     "fixed",  # a rank holds for good: never ask again
+    "reviewed",  # the policy may ask for reviews
     "stall_steps",
 )
 CLOCK = (
@@ -134,7 +135,7 @@ CLOCK = (
 SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "queries", "cacheds")
 
 SIM = np.dtype(
-    [("now_s", "f8"), ("stop_s", "f8"), ("w_in", "f8"), ("w_out", "f8")]
+    [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8")]
     + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
     + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *PRICES)],
     align=True,

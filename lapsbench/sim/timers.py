@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from lapsbench.policies.pointers import floats, ints, job_at
 from lapsbench.sim.heap import heapify, pop, push
-from lapsbench.sim.memory import floats, hidden_at, ints, job_at, timer_at
+from lapsbench.sim.memory import hidden_at, timer_at
 from lapsbench.sim.queue import enheap, rerank
 from lapsbench.sim.state import BY_STEP, BY_TIME, HEAP, WAITING
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def ask(sim: Any, job: int) -> None:
+def schedule(sim: Any, job: int) -> None:
     """Note when a waiting job wants a new rank."""
-    view = job_at(sim.jobs_at, hidden_at(sim.hidden_at, job).slot)
+    if not sim.reviewed:
+        return
+    view = job_at(hidden_at(sim.hidden_at, job).view_at, 0)
     if view.review_s < np.inf:
         note(sim, BY_TIME, view.review_s, job)
     if view.review_step < np.inf:
@@ -68,7 +71,7 @@ def tidy(sim: Any, kind: int) -> None:
 def mark(sim: Any, kind: int, date: float, job: int) -> bool:
     """Mark a job whose entry counts; not twice."""
     own = hidden_at(sim.hidden_at, job)
-    view = job_at(sim.jobs_at, own.slot)  # another's, if the job has left
+    view = job_at(own.view_at, 0)  # another's, if the job has left
     wanted = view.review_step if kind == BY_STEP else view.review_s
     if own.state == WAITING and wanted == date and own.marked == 0:
         own.marked = 1
@@ -81,13 +84,18 @@ def review(rank: Any, sim: Any) -> None:
     """Rank again, once, every waiting job whose review is due by time or by step."""
     stash = ints(sim.stash_at)
     due = take(sim, BY_STEP, float(sim.step), take(sim, BY_TIME, sim.now_s, 0))
+    if due == 0:
+        return
+    ranks = floats(sim.stash_rank_at)
+    rerank(rank, sim, sim.stash_at, sim.stash_rank_at, due)
+    for i in range(due):  # all of them first: a marked job is invisible to `queue.sweep`
+        hidden_at(sim.hidden_at, stash[i]).marked = 0
     for i in range(due):
         own = hidden_at(sim.hidden_at, stash[i])
-        own.marked = 0
-        before = own.rank
-        if rerank(rank, sim, stash[i]) != before:
+        if ranks[i] != own.rank:
+            own.rank = ranks[i]
             enheap(sim, stash[i])
-        ask(sim, stash[i])
+        schedule(sim, stash[i])
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -105,6 +113,11 @@ def take(sim: Any, kind: int, present: float, due: int) -> int:
         else:
             timer.first += 1
             top = timer.first
+    if timer.first > 1024 and 2 * timer.first > timer.end:  # stay where the cache is
+        for i in range(timer.first, timer.end):
+            dates[i - timer.first], jobs[i - timer.first] = dates[i], jobs[i]
+        timer.end -= timer.first
+        timer.first = top = 0
     if top == timer.end:
         timer.first = timer.end = 0
     return due

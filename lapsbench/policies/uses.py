@@ -1,0 +1,78 @@
+"""What a rank function makes use of, read from its source: what need not be asked twice, or at all."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from lapsbench.core import SYSTEM, Policy
+from lapsbench.errors import LapsbenchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FIXED_JOB = ("arrival_s", "predicted_tokens", "predicted_rounds", "predicted_class", "prefill_s", "prompt_tokens")
+"""Fields of `JOB` that are what they are at arrival."""
+FIXED_SYSTEM = tuple(name for name in SYSTEM.names or () if name not in ("now_s", "step"))
+"""Fields of `SYSTEM` that never change."""
+
+
+REVIEWS = ("review_s", "review_step")
+"""What a policy writes to be asked again."""
+
+
+def is_fixed(policy: Policy) -> bool:
+    """Say whether a job's rank never changes: all it reads is known at arrival, and it writes nothing."""
+    return _is_fixed(policy.rank, policy.name)
+
+
+@cache
+def _is_fixed(rank: Callable[..., float], name: str) -> bool:
+    allowed = {"job": FIXED_JOB, "system": FIXED_SYSTEM}
+    tree = parse(Policy(name, rank, preemptive=True))
+    uses = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in allowed]
+    reads = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Load)
+        and isinstance(node.value, ast.Name)
+        and node.attr in allowed.get(node.value.id, ())
+    ]
+    return len(uses) == len(reads)  # a noun handed whole to a helper is a use that is no such read
+
+
+def may_ask_for_reviews(policy: Policy) -> bool:
+    """Say whether the policy, or anything it calls, so much as names `job.review_s` or `job.review_step`."""
+    return _names_a_review(policy.rank)
+
+
+def _names_a_review(function: Callable[..., Any]) -> bool:
+    names, around = function.__code__.co_names, function.__globals__
+    rooms = [around, *(vars(around[name]) for name in names if isinstance(around.get(name), ModuleType))]
+    helpers = [getattr(room.get(name), "py_func", None) for room in rooms for name in names]
+    return any(name in REVIEWS for name in names) or any(_names_a_review(helper) for helper in helpers if helper)
+
+
+def parse(policy: Policy) -> ast.Module:
+    """Return the rank function's syntax tree.
+
+    Raises:
+        LapsbenchError: its source cannot be read.
+    """
+    try:
+        source = textwrap.dedent(inspect.getsource(policy.rank))
+        return ast.parse(source)
+    except (OSError, SyntaxError) as error:
+        raise LapsbenchError(
+            "its source cannot be read", where=where(policy), hint="defining it with def in a file"
+        ) from error
+
+
+def where(policy: Policy) -> str:
+    """Say which policy, and in which file, for an error."""
+    return f"policy {policy.name!r} ({policy.rank.__code__.co_filename})"
