@@ -216,12 +216,12 @@ def finish_chunks(sim: Any) -> bool:
 def emit(sim: Any, dt: float) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, records = ints(sim.running_at), floats(sim.running_rank_at), sim.hidden_at
+    views = longs(sim.running_view_at)
     now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context = 0, sim.context_tokens
     for i in range(sim.in_batch):
         job = running[i]
-        own = hidden_at(records, job)
-        view = job_at(own.view_at, 0)
+        own, view = hidden_at(records, job), job_at(views[i], 0)
         emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
@@ -252,7 +252,7 @@ def emit(sim: Any, dt: float) -> None:
             context -= own.prompt_tokens + emitted
             sim.gone += 1
         else:
-            running[kept], ranks[kept] = job, ranks[i]
+            running[kept], ranks[kept], views[kept] = job, ranks[i], views[i]
             kept += 1
     sim.in_batch = kept
     sim.context_tokens = context

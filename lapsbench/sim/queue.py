@@ -43,18 +43,24 @@ def lift(sim: Any, client: int) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def rerank(rank: Any, sim: Any, numbers_at: int, ranks_at: int, size: int) -> float:
-    """Ask the policy for the ranks of some jobs, as of the simulated present; return the highest."""
+def rerank(rank: Any, sim: Any, numbers_at: int, ranks_at: int, size: int) -> None:
+    """Ask the policy for the ranks of waiting jobs."""
     records, numbers, asked = sim.hidden_at, ints(numbers_at), longs(sim.asked_at)
     for i in range(size):
         asked[i] = hidden_at(records, numbers[i]).view_at
+    ask(rank, sim, numbers_at, sim.asked_at, ranks_at, size)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def ask(rank: Any, sim: Any, numbers_at: int, views_at: int, ranks_at: int, size: int) -> float:
+    """Ask the policy for the ranks of some jobs, as of the simulated present; return the highest."""
     if sim.charged:
-        charge(sim, numbers, size)
+        charge(sim, ints(numbers_at), size)
     system = system_at(sim.system_at, 0)
     system.now_s, system.step = sim.now_s, sim.step
-    worst = rank(sim.asked_at, ranks_at, size, sim.system_at)
+    worst = rank(views_at, ranks_at, size, sim.system_at)
     if math.isnan(worst):
-        blame(sim, numbers, floats(ranks_at), size)
+        blame(sim, ints(numbers_at), floats(ranks_at), size)
     return worst
 
 
@@ -97,7 +103,7 @@ def rerank_waiting(rank: Any, sim: Any) -> None:
 @njit(cache=True, error_model="numpy", nogil=True)
 def rerank_running(rank: Any, sim: Any) -> None:
     """Rank the batch. A running job's rank lies beside its number; only chunks and memory look for it in its record."""
-    sim.worst_rank = rerank(rank, sim, sim.running_at, sim.running_rank_at, sim.in_batch)
+    sim.worst_rank = ask(rank, sim, sim.running_at, sim.running_view_at, sim.running_rank_at, sim.in_batch)
     if sim.in_chunk > 0 or sim.kv_tokens > 0:
         remember(sim, ints(sim.running_at), floats(sim.running_rank_at), sim.in_batch)
 

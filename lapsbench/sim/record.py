@@ -123,7 +123,5 @@ def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[st
     rooms |= {name: np.empty(size) for name, size in ranks.items()}
     rooms |= {name: np.zeros(clients, np.int64) for name in ("client_prompt", "client_emitted", "client_waiting")}
     rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients), "client_now": np.zeros(clients)}
-    rooms |= {
-        name: np.empty(size, np.int64) for name, size in {"chunk_tokens": batch, "asked": heap, "free": n}.items()
-    }
-    return rooms
+    longs = {"running_view": batch, "chunk_tokens": batch, "asked": heap, "free": n}
+    return rooms | {name: np.empty(size, np.int64) for name, size in longs.items()}

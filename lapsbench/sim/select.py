@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from lapsbench.policies.pointers import floats, ints, job_at
+from lapsbench.policies.pointers import floats, ints, job_at, longs
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.heap import insertion_sort, pop, sink
 from lapsbench.sim.lookup import step_price
@@ -62,7 +62,7 @@ def displace(sim: Any) -> None:
     heap_rank, heap_job = floats(sim.heap_rank_at), ints(sim.heap_job_at)
     if heap_rank[0] > sim.worst_rank:
         return
-    insertion_sort(ranks, numbers, sim.in_batch)
+    sort_candidates(sim, heap_rank[0], heap_job[0])
     place = sim.in_batch
     while place > 0 and fresh(sim):
         job, key = numbers[place - 1], ranks[place - 1]
@@ -75,6 +75,26 @@ def displace(sim: Any) -> None:
         unwait(sim, other)
         join(sim, place, other)
     settle(sim, place)
+    note_views(sim)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def sort_candidates(sim: Any, best: float, other: int) -> None:
+    """Move the running jobs that the best waiting one could displace to the end, sorted; nobody asks about the rest."""
+    ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
+    worse_rank, worse = floats(sim.before_rank_at), ints(sim.before_at)
+    safe, size = 0, 0
+    for i in range(sim.in_batch):
+        job, key = numbers[i], ranks[i]
+        if best < key or (best == key and other < job):
+            worse[size], worse_rank[size] = job, key
+            size += 1
+        else:
+            numbers[safe], ranks[safe] = job, key
+            safe += 1
+    insertion_sort(worse_rank, worse, size)
+    for i in range(size):
+        numbers[safe + i], ranks[safe + i] = worse[i], worse_rank[i]
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -97,10 +117,19 @@ def settle(sim: Any, first: int) -> None:
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
+def note_views(sim: Any) -> None:
+    """Put the addresses of the batch's views in the order of the batch."""
+    numbers, views = ints(sim.running_at), longs(sim.running_view_at)
+    for i in range(sim.in_batch):
+        views[i] = hidden_at(sim.hidden_at, numbers[i]).view_at
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
 def join(sim: Any, place: int, job: int) -> None:
     """Give a job a place in the batch; its memory is read back if it was swapped out."""
     own = hidden_at(sim.hidden_at, job)
     ints(sim.running_at)[place] = job
+    longs(sim.running_view_at)[place] = own.view_at
     floats(sim.running_rank_at)[place] = own.rank
     sim.worst_rank = max(sim.worst_rank, own.rank)
     own.resident = 1
@@ -230,6 +259,7 @@ def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one wa
             leave(sim, before[i], before_rank[i])
             enheap(sim, before[i])
         hidden_at(sim.hidden_at, before[i]).marked = 0
+    note_views(sim)
     if sim.on_preempt == KEEP:
         make_room(sim, used, runners)
 

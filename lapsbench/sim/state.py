@@ -15,7 +15,7 @@ BUCKET = 6
 
 HIDDEN = np.dtype(
     [
-        # all a round touches, on one cache line
+        # all that a round, a join and a leave read, on one cache line
         ("rank", "f8"),
         ("last_emit_s", "f8"),
         ("itl_max_s", "f8"),
@@ -23,22 +23,22 @@ HIDDEN = np.dtype(
         ("view_at", "i8"),  # address of its `core.JOB`; those of jobs that left are used again
         ("recording_tokens", "i4"),
         ("output_tokens", "i4"),
-        ("recording_shift", "i4"),
         ("prompt_tokens", "i4"),
+        ("preemptions", "i4"),
         ("state", "u1"),
         ("prefilling", "u1"),  # is among the `chunk` of the batch: does no round
         ("marked", "u1"),  # scratch of the loops that need a set
         ("resident", "u1"),
+        ("swapped", "u1"),
+        ("started", "u1"),  # has been part of a step
+        ("status", "u1"),
         # the rest, on the next
+        ("recording_shift", "i4"),
         ("cached_tokens", "i4"),  # of a job that prefills, or waits
         ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
-        ("preemptions", "i4"),
         ("client", "i4"),
         ("rounds", "i4"),  # these two when it has left
         ("accepted_tokens", "i4"),
-        ("status", "u1"),
-        ("swapped", "u1"),
-        ("started", "u1"),  # has been part of a step
         ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
@@ -78,6 +78,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "asked",  # addresses of the views of jobs to rank
     "running",
     "running_rank",
+    "running_view",  # addresses of their `core.JOB`
     "before",
     "before_rank",
     "chunk",
