@@ -9,10 +9,12 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from lapsbench.core import COMPONENTS
 from lapsbench.profile.clock import Timing
 from lapsbench.profile.costs import OutOfMemoryError
 from lapsbench.profile.estimate import point_seconds, seconds
 from lapsbench.profile.grid import OVERHEAD_DRAFTS, Grid, Point
+from lapsbench.profile.neighbours import Reading, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,10 +67,15 @@ class Costing:
         return [(point, self.timings[point]) for point in sorted(set(self.wanted) & self.grid.points())]
 
     def drift(self) -> dict[str, Any]:
-        """Measure a few points once more; return how far the farthest is from its first measurement."""
+        """Measure a few points once more; return how far the farthest is from its first measurement.
+
+        They are the smallest of every component and the largest of drafting and verifying: the first and the last that
+        were measured are among them, and a plain step.
+        """
         rows = dict(self.rows())
-        first = [point for point in rows if point.component in ("verify", "draft")]
-        chosen = [min(first), max(first), max(each for each in first if each.component == "draft")]
+        by_kind = [[each for each in rows if each.component == kind] for kind in COMPONENTS]
+        chosen = [min(points) for points in by_kind if points]
+        chosen += [max(points) for points in by_kind if points and points[0].component in ("verify", "draft")]
         known = {_point(line): _timing(line) for line in self.parts.of("again")}
         changes: dict[Point, float] = {}
         for point in dict.fromkeys(chosen):
@@ -77,7 +84,9 @@ class Costing:
                 self.parts.keep("again", **asdict(point), **asdict(known[point]))
             changes[point] = known[point].median_s / rows[point].median_s - 1
         worst = max(changes, key=lambda point: abs(changes[point]))
-        return {"points": len(changes), "worst": asdict(worst), "change": changes[worst], "drifted": self._far(changes)}
+        far = sum(abs(change) > DRIFTED for change in changes.values())
+        found = {"points": len(changes), "far": far, "worst": asdict(worst), "change": changes[worst]}
+        return found | {"drifted": far > 0}
 
     def round_over_parts(self) -> float:
         """Return the time of a whole round over the sum of draft, verify and overhead as measured."""
@@ -119,7 +128,7 @@ class Costing:
         return True
 
     def _measure(self, point: Point) -> bool:
-        began = time.perf_counter()
+        began, before = time.perf_counter(), Reading.now()
         try:
             timing = self.bench.measure(point, self.grid)
         except OutOfMemoryError:
@@ -129,7 +138,8 @@ class Costing:
             self.parts.keep("out_of_memory", **asdict(point))
             return False
         spent_s = time.perf_counter() - began
-        self.parts.keep("point", **asdict(point), **asdict(timing), spent_s=spent_s)
+        beside = shares(before, Reading.now())
+        self.parts.keep("point", **asdict(point), **asdict(timing), spent_s=spent_s, **beside)
         self.timings[point] = timing
         self.spent_s += spent_s
         return True
@@ -141,10 +151,6 @@ class Costing:
         pace = self.spent_s / seconds(self.timings, self.sizes, self.rates)
         expected = self.spent_s + pace * seconds(todo, self.sizes, self.rates)
         return bool(expected > self.budget_s)
-
-    @staticmethod
-    def _far(changes: dict[Point, float]) -> bool:
-        return any(abs(change) > DRIFTED for change in changes.values())
 
 
 def _point(line: dict[str, Any]) -> Point:

@@ -63,6 +63,14 @@ def name_of(device: torch.device) -> str:
     return platform.processor() or platform.machine()
 
 
+def is_virtual() -> bool:
+    """Whether this machine is a virtual one, whose host may have other guests."""
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return any(line.startswith("flags") and "hypervisor" in line.split() for line in lines)
+    return False
+
+
 def facts(device: torch.device) -> dict[str, Any]:
     """Return what stays the same while measuring; all of it decides whether an old part may be used."""
     known: dict[str, Any] = {
@@ -74,7 +82,7 @@ def facts(device: torch.device) -> dict[str, Any]:
         "attention": "scaled_dot_product_attention of torch",
     }
     if device.type != "cuda":
-        return known | {"threads": torch.get_num_threads()}
+        return known | {"threads": torch.get_num_threads(), "virtual": is_virtual()}
     with suppress(Exception):  # nvidia-ml-py is not there, or the driver does not answer
         known["driver"] = _nvml(device)["driver"]
     capability = ".".join(str(part) for part in torch.cuda.get_device_capability(device))
@@ -101,7 +109,8 @@ def label(device: torch.device, dtype: torch.dtype, remarks: list[str]) -> str:
     else:
         count = torch.get_num_threads()
         threads = f"{count} thread{'' if count == 1 else 's'}"
-        text = f"measured on this CPU ({name_of(device)}), {threads}, {kind}: real costs of a CPU, not of a GPU"
+        which = f"{'virtual ' if is_virtual() else ''}CPU ({name_of(device)})"
+        text = f"measured on a {which}, {threads}, {kind}: real costs of a CPU, not of a GPU"
     return "; ".join([text, *remarks])
 
 

@@ -62,6 +62,12 @@ class Parts:
         found = [line["value"] for line in self.of("fact") if line["name"] == name]
         return found[-1] if found else None
 
+    def keep_fact(self, name: str, value: Any) -> Any:
+        """Return a fact, finding it out (if it is a function) and keeping it the first time."""
+        if self.fact(name) is None:
+            self.keep("fact", name=name, value=value() if callable(value) else value)
+        return self.fact(name)
+
     def keep(self, kind: str, **record: Any) -> None:
         """Put a finished part on disk."""
         line = {"kind": kind, **record}
