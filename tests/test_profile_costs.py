@@ -27,6 +27,7 @@ from lapsbench.profile.drafts import ModelDraft, NgramDraft
 from lapsbench.profile.estimate import Rates
 from lapsbench.profile.grid import Axes, Point, halvings, parse_axis, whole
 from lapsbench.profile.model import Network
+from lapsbench.profile.neighbours import Reading, pooled, shares
 from lapsbench.profile.parts import Parts
 
 torch.set_num_threads(1)
@@ -318,3 +319,43 @@ def test_a_larger_budget_adds_to_what_a_smaller_one_has_measured(tmp_path):
     large.run(lambda *_: None)
     assert not set(large.bench.asked) & {point for point, _ in small.rows()}
     assert {point for point, _ in large.rows()} == grid().points()
+
+
+def counters(user=0, nice=0, system=0, idle=0, stolen=0):
+    return f"cpu  {user} {nice} {system} {idle} 0 0 0 {stolen} 0 0\ncpu0 and so on\n"
+
+
+def test_what_others_took_of_the_machine_is_told_from_the_kernels_counters(tmp_path, monkeypatch):
+    path = tmp_path / "stat"
+    monkeypatch.setattr("lapsbench.profile.neighbours.COUNTERS", path)
+    monkeypatch.setattr("os.sysconf", lambda _: 100)
+    own = iter([3.0, 5.0])
+    monkeypatch.setattr("time.process_time", lambda: next(own))
+    path.write_text(counters(user=1000, idle=500))
+    before = Reading.now()
+    path.write_text(counters(user=1300, nice=50, system=50, idle=900, stolen=200))
+    # ten seconds of processors: four of them busy, two with this process; two were stolen
+    assert shares(before, Reading.now()) == {"others": 0.2, "stolen": 0.2}
+
+
+def test_where_the_kernel_counts_nothing_nothing_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("lapsbench.profile.neighbours.COUNTERS", tmp_path / "none")
+    assert Reading.now() is None
+    assert shares(None, None) == {}
+    assert pooled([{"spent_s": 1.0}]) is None
+
+
+def test_neighbours_are_pooled_by_time():
+    lines = [{"spent_s": 3.0, "others": 0.4, "stolen": 0.0}, {"spent_s": 1.0, "others": 0.0, "stolen": 0.2}]
+    assert pooled(lines) == {"others": 0.3, "stolen": 0.05, "others_at_most": 0.4}
+
+
+def test_a_few_points_of_every_component_are_measured_again(tmp_path):
+    made = costing(tmp_path / "p", Fake())
+    made.run(lambda *_: None)
+    made.bench.asked.clear()
+    assert made.drift()["points"] == 9
+    assert {point.component for point in made.bench.asked} == set(COMPONENTS)
+    assert Point("verify", 1, 1, 16) in made.bench.asked
+    made.bench.asked.clear()
+    assert (made.drift()["drifted"], made.bench.asked) == (False, [])
