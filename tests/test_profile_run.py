@@ -63,7 +63,7 @@ for number in range(400):
     child = os.fork()
     if not child:
         main()
-    time.sleep(draw.uniform(0, 1 + number / 50))
+    time.sleep(draw.uniform(0.1, 1.6 + number / 50))
     os.kill(child, signal.SIGKILL)
     kills += os.waitpid(child, 0)[1] == signal.SIGKILL
     if journal.exists():
