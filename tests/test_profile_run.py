@@ -57,7 +57,9 @@ def watched_record(target, draft, part, *others):
 
 costing.Costing._measure, acceptance._record_part = watched_measure, watched_record
 draw, kills, last = random.Random(1), 0, b""
-while not pathlib.Path("P/cost.parquet").exists():
+for _ in range(20):
+    if pathlib.Path("P/cost.parquet").exists():
+        break
     child = os.fork()
     if not child:
         main()
