@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, cannot_write, write_parquet
+from lapsbench.schema import ESTIMATES, REQUESTS, SUMMARY, TAG, WRITING, cannot_write, write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,11 +74,15 @@ class RunFolder:
             raise LapsbenchError(
                 f"cannot make the folder: {reason}", where=str(folder), hint="another --out"
             ) from error
-        self._gathered = _cells_of(folder / "requests.parquet")
+        self._gathered = cells_of(folder / "requests.parquet")
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write `manifest.json`: everything needed to run this again."""
         _write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+
+    def write_estimates(self, rows: list[dict[str, Any]]) -> None:
+        """Write `estimates.parquet`: how soon a request's rounds tell its acceptance."""
+        write_parquet(pa.Table.from_pylist(rows, ESTIMATES), self.folder / "estimates.parquet", "estimates")
 
     def replaced(self, keys: list[CellKey]) -> int:
         """Say how many cells of an earlier command `gather(keys)` leaves behind."""
@@ -91,7 +95,7 @@ class RunFolder:
             if not part.exists() and key.key not in self._gathered:
                 return None
             table, scalars = self._load(key)
-            return _outcome(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
+            return outcome_of(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
         except DAMAGED:
             return None  # run it again
 
@@ -153,7 +157,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise LapsbenchError(what, where=str(folder), hint="a new or empty --out folder")
 
 
-def _cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+def cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
     """Map the key of each gathered cell to its row group and facts; empty where there is no readable file."""
     try:
         metadata = pq.read_metadata(path).metadata or {}
@@ -192,22 +196,27 @@ def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
     return pa.table(columns, schema=REQUESTS)
 
 
-def _outcome(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[Any, Any]) -> Outcome:
+def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[Any, Any]) -> Outcome:
+    """Return what became of the requests of one cell: `table` has the columns of `REQUESTS`."""
+
     def column(name: str) -> Any:
         return table[name].combine_chunks().to_numpy(zero_copy_only=False)
 
-    status = np.array([STATUS.index(name) for name in STATUS], np.uint8)
-    names = np.array(column("status"), dtype=object)
     return Outcome(
         **{
             name: column(name).astype(np.float64) for name in ("admitted_s", "first_token_s", "finished_s", "itl_max_s")
         },
         **{name: column(name).astype(np.int32) for name in ("rounds", "accepted_tokens", "preemptions")},
         recomputed_tokens=column("recomputed_tokens").astype(np.int64),
-        status=np.select([names == name for name in STATUS], list(status)).astype(np.uint8),
+        status=_status(table["status"].combine_chunks()),
         alone_s=alone_s,
         **{name: scalars[name] for name in SCALARS},
     )
+
+
+def _status(column: pa.DictionaryArray) -> np.ndarray[Any, Any]:
+    places = np.array([STATUS.index(name) for name in column.dictionary.to_pylist()], np.uint8)
+    return np.asarray(places[column.indices.to_numpy()], np.uint8)
 
 
 def _nullable(values: np.ndarray[Any, Any]) -> pa.Array:

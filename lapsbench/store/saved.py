@@ -1,0 +1,139 @@
+"""A finished run folder, open for reading: its manifest, its cells, and the requests of one cell at a time.
+
+Knows files; knows nothing of metrics, and nothing of how the run was made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from lapsbench import schema
+from lapsbench.errors import LapsbenchError
+from lapsbench.store.run import DAMAGED, MANIFEST, cells_of, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from lapsbench.core import Floats, Ints, Outcome
+
+AGAIN = "the same `lapsbench replay ... --out` again: it keeps what is whole"
+SummaryKey = tuple[str, float | None, int | None, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCell:
+    """A cell, where its requests are, and what only the whole cell has (steps, look-ups, why it stopped)."""
+
+    policy: str
+    load: float | None
+    seed: int
+    row_group: int
+    scalars: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The requests of one cell, in arrival order."""
+
+    arrival_s: Floats
+    prompt_tokens: Ints
+    output_tokens: Ints
+    predicted_tokens: Floats
+    outcome: Outcome
+
+
+class SavedRun:
+    """One finished run folder.
+
+    Attributes:
+        manifest: as JSON; `part` reads it, and says what is missing.
+        cells: in the order they were replayed in.
+
+    Raises:
+        LapsbenchError: not a run folder, or one that has not been finished.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _manifest(folder)
+        path = folder / "requests.parquet"
+        if not path.exists():
+            raise LapsbenchError("the run is not finished", where=str(folder), hint=AGAIN)
+        try:
+            self.cells = [
+                SavedCell(facts["policy"], facts["load"], facts["seed"], group, facts)
+                for group, facts in cells_of(path).values()
+            ]
+        except LookupError:
+            self.cells = []
+        if not self.cells:
+            raise LapsbenchError("does not say which cells it holds", where=str(path), hint=AGAIN)
+
+    def part(self, *keys: str) -> Any:
+        """Return a value of the manifest by the keys that lead to it."""
+        value: Any = self.manifest
+        for key in keys:
+            try:
+                value = value[key]
+            except (LookupError, TypeError) as error:
+                where = str(self.folder / "manifest.json")
+                raise LapsbenchError(f"{'.'.join(keys)} is missing", where=where, hint=AGAIN) from error
+        return value
+
+    @cached_property
+    def summary(self) -> dict[SummaryKey, tuple[float | None, float | None, float | None, int]]:
+        """The rows of summary.parquet: value, low, high and n by policy, load, seed, metric and statistic."""
+        table = schema.read_parquet(self.folder / "summary.parquet", "summary", schema.SUMMARY)
+        rows = zip(*(table[name].to_pylist() for name in table.schema.names), strict=True)
+        return {(policy, load, seed, metric, kind): tuple(rest) for policy, load, seed, metric, kind, *rest in rows}
+
+    def requests(self, cell: SavedCell) -> Requests:
+        """Read the requests of one cell."""
+        path = self.folder / "requests.parquet"
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                table = file.read_row_group(cell.row_group).cast(schema.REQUESTS)
+            whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
+            counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
+            outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
+        except DAMAGED as error:
+            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
+        return Requests(**whole, **counts, outcome=outcome)
+
+    def estimates(self) -> list[dict[str, Any]]:
+        """Return the rows of estimates.parquet; none where acceptance was not estimated."""
+        path = self.folder / "estimates.parquet"
+        if not path.exists():
+            return []
+        rows: list[dict[str, Any]] = schema.read_parquet(path, "estimates", schema.ESTIMATES).to_pylist()
+        return rows
+
+
+def _whole(table: Any, name: str) -> Any:
+    if table[name].null_count:
+        raise ValueError(f"column {name} holds a null")
+    return table[name].combine_chunks().to_numpy()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    hint = "the folder given to `lapsbench replay --out`"
+    try:
+        found = json.loads((folder / "manifest.json").read_bytes())
+        known = found["schema"] == MANIFEST
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "no such run folder" if not folder.exists() else "is not a run folder: it has no manifest.json"
+        raise LapsbenchError(what, where=str(folder), hint=hint) from error
+    except (OSError, LookupError, ValueError, TypeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON of a run"
+        raise LapsbenchError(f"cannot be read ({reason})", where=str(folder / "manifest.json"), hint=hint) from error
+    if not known:
+        raise LapsbenchError(f"holds {found['schema']!r}, not {MANIFEST!r}", where=str(folder), hint=hint)
+    return dict(found)
