@@ -15,6 +15,7 @@ from lapsbench import __version__
 from lapsbench.cli.policies import policies
 from lapsbench.cli.profile import profile
 from lapsbench.cli.replay import replay
+from lapsbench.cli.report import report
 from lapsbench.errors import LapsbenchError, UsageError
 
 INTERRUPTED = 130
@@ -49,7 +50,7 @@ def lapsbench(
         typer.echo(context.get_help())
 
 
-for verb in (replay, profile, policies):  # in the order of --help
+for verb in (replay, report, profile, policies):  # in the order of --help
     app.command()(verb)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsbench.cli.console import check_json, complete_policy, progress_bar, write_json
+from lapsbench.cli.console import check_target, complete_policy, progress_bar, write_json
 
 if TYPE_CHECKING:
     from lapsbench.metrics.result import ReplayResult
@@ -101,7 +101,7 @@ def replay(
     if print_config:
         typer.echo(as_toml(wanted), nl=False)
         return
-    check_json(json_to)
+    check_target(json_to)
     result, replayer = _run(wanted, out, jobs, quiet=quiet)
     _print(result, replayer, json_to, quiet=quiet)
 

@@ -48,9 +48,7 @@ def estimate_rows(work: Workload, draft_tokens: int) -> list[dict[str, Any]]:
             (BOTH, (seen + PRIOR_ROUNDS * mean) / (at + PRIOR_ROUNDS)),
         ):
             median, high = np.quantile(np.abs(estimate / rest - 1.0), (0.5, 0.9)).tolist()
-            rows.append(
-                {"estimate": name, "rounds": at, "error_p50": median, "error_p90": high, "requests": len(seen)}
-            )
+            rows.append({"estimate": name, "rounds": at, "error_p50": median, "error_p90": high, "requests": len(seen)})
     return rows
 
 
