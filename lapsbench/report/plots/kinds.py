@@ -190,12 +190,12 @@ def gantt(rows: Sequence[Row], look: Look, policy: str, description: str) -> Spe
             x2=alt.X2("to_s:Q"),
             y=alt.Y("request:O", title="request, by arrival", axis=alt.Axis(labels=False, ticks=False, grid=False)),
             opacity=alt.Opacity(
-                "phase:N", scale=alt.Scale(domain=["waiting", "served"], range=[0.22, 0.9]), legend=look.legend
+                "phase:O", scale=alt.Scale(domain=["waiting", "served"], range=[0.22, 0.9]), legend=look.legend
             ),
             tooltip=[
                 alt.Tooltip("request:O"),
                 alt.Tooltip("tokens:Q", title="output tokens"),
-                alt.Tooltip("phase:N"),
+                alt.Tooltip("phase:O"),
                 alt.Tooltip("from_s:Q", format=".2f", title="from s"),
                 alt.Tooltip("to_s:Q", format=".2f", title="to s"),
             ],
