@@ -93,6 +93,8 @@ class Replayer:
         return {
             "schema": MANIFEST,
             "lapsbench": __version__,
+            "code": _code_key()[:32],
+            "sources": {spec_of(policy): _source(policy)[:32] for policy in plan.policies},
             "scenario": self.scenario.model_dump(mode="json"),
             "command": as_command(self.scenario),
             "baseline": self.baseline,

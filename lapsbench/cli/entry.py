@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from lapsbench import __version__
+from lapsbench.cli.compare import compare
 from lapsbench.cli.policies import policies
 from lapsbench.cli.profile import profile
 from lapsbench.cli.replay import replay
@@ -50,7 +51,7 @@ def lapsbench(
         typer.echo(context.get_help())
 
 
-for verb in (replay, report, profile, policies):  # in the order of --help
+for verb in (replay, report, compare, profile, policies):  # in the order of --help
     app.command()(verb)
 
 

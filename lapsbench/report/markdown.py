@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import vl_convert
 
+from lapsbench.report.github import plain, table
 from lapsbench.report.plots import sections
 from lapsbench.report.side_by_side import side_by_side
-from lapsbench.report.view import prose, view
+from lapsbench.report.view import view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,19 +38,12 @@ def markdown(runs: Sequence[Run], shown: Mapping[str, tuple[str, str]] | None = 
         beside = side_by_side(runs)
         rows = [[plain(text) for text in (label, *texts)] for label, texts in beside.rows]
         heads = [plain(head) for head in ("policy", *beside.heads)]
-        blocks += ["### Side by side", table(heads, rows, left=1)]
+        blocks += ["### Side by side", table(heads, rows)]
     for run in runs:
         blocks += _run(view(run), several=len(runs) > 1)
     for name, (text, _) in (shown or {}).items():
         blocks += [text, f"![{text.partition('.')[0]}]({name})"]
     return "\n\n".join(blocks) + "\n"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: int) -> str:
-    """Return a GitHub table; the first `left` columns are aligned to the left, the others to the right."""
-    marks = [":--" if place < left else "--:" for place in range(len(heads))]
-    lines = [heads, marks, *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _run(shown: View, *, several: bool) -> Iterator[str]:
@@ -76,11 +70,4 @@ def _result(each: Table) -> str:
     for row in range(len(each.columns[0].texts)):
         texts = [(plain(column.texts[row].strip()), row in column.best) for column in each.columns]
         rows.append([f"**{text}**" if best else text for text, best in texts])
-    return table([plain(column.title) for column in each.columns], rows, left=1)
-
-
-def plain(text: str) -> str:
-    """Keep a name's asterisk, bar or bracket from becoming markup."""
-    for mark in "\\*_`<|":
-        text = text.replace(mark, f"\\{mark}")
-    return prose(text)
+    return table([plain(column.title) for column in each.columns], rows)

@@ -69,6 +69,11 @@ def unparted(text: str) -> str:
     return re.sub(r"(?<=\d) (?=(?:s|ms)\b|%)", NO_BREAK, text)
 
 
+def prose(text: str) -> str:
+    """Write a sentence of the terminal as pages can."""
+    return unparted(text).replace("->", "\N{RIGHTWARDS ARROW}")
+
+
 def _write(value: float | None, decimals: int) -> str:
     if value is None:
         return UNDEFINED

@@ -11,7 +11,7 @@ from lapsbench.report import notes
 from lapsbench.report.columns import Column, Glyphs, columns
 from lapsbench.report.plots.curves import focus_of
 from lapsbench.report.provenance import provenance
-from lapsbench.report.units import unparted
+from lapsbench.report.units import prose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,11 +79,6 @@ def view(run: Run) -> View:
         provenance=provenance(run),
         numbers=list(_numbers(run)),
     )
-
-
-def prose(text: str) -> str:
-    """Write a sentence of the terminal as pages can."""
-    return unparted(text).replace("->", "\N{RIGHTWARDS ARROW}")
 
 
 def _table(run: Run, load: float | None) -> Table:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsbench import schema
@@ -29,12 +30,16 @@ SummaryKey = tuple[str, float | None, int | None, str, str]
 
 @dataclass(frozen=True, slots=True)
 class SavedCell:
-    """A cell, where its requests are, and what only the whole cell has (steps, look-ups, why it stopped)."""
+    """A cell, where its requests are, and what only the whole cell has (steps, look-ups, why it stopped).
+
+    Attributes:
+        rows: a row group, or the first row and how many.
+    """
 
     policy: str
     load: float | None
     seed: int
-    row_group: int
+    rows: int | tuple[int, int]
     scalars: Mapping[str, Any]
 
 
@@ -66,15 +71,10 @@ class SavedRun:
         path = folder / "requests.parquet"
         if not path.exists():
             raise LapsbenchError("the run is not finished", where=str(folder), hint=AGAIN)
-        try:
-            self.cells = [
-                SavedCell(facts["policy"], facts["load"], facts["seed"], group, facts)
-                for group, facts in cells_of(path).values()
-            ]
-        except LookupError:
-            self.cells = []
-        if not self.cells:
-            raise LapsbenchError("does not say which cells it holds", where=str(path), hint=AGAIN)
+        listed = cells_of(path).values()
+        self.cells = [
+            SavedCell(facts["policy"], facts["load"], facts["seed"], group, facts) for group, facts in listed
+        ] or _scan(path)
 
     def part(self, *keys: str) -> Any:
         """Return a value of the manifest by the keys that lead to it."""
@@ -98,8 +98,7 @@ class SavedRun:
         """Read the requests of one cell."""
         path = self.folder / "requests.parquet"
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                table = file.read_row_group(cell.row_group).cast(schema.REQUESTS)
+            table = self._table(path, cell.rows)
             whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
             counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
             outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
@@ -108,6 +107,16 @@ class SavedRun:
             raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
         return Requests(**whole, **counts, outcome=outcome)
 
+    def _table(self, path: Path, rows: int | tuple[int, int]) -> pa.Table:
+        if not isinstance(rows, int):
+            return self._all.slice(*rows)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read_row_group(rows).cast(schema.REQUESTS)
+
+    @cached_property
+    def _all(self) -> pa.Table:
+        return schema.read_parquet(self.folder / "requests.parquet", "requests", schema.REQUESTS)
+
     def estimates(self) -> list[dict[str, Any]]:
         """Return the rows of estimates.parquet; none where acceptance was not estimated."""
         path = self.folder / "estimates.parquet"
@@ -115,6 +124,24 @@ class SavedRun:
             return []
         rows: list[dict[str, Any]] = schema.read_parquet(path, "estimates", schema.ESTIMATES).to_pylist()
         return rows
+
+
+def _scan(path: Path) -> list[SavedCell]:
+    """Find the cells of a file that somebody else wrote: rows of one cell must follow each other."""
+    wanted = pa.schema([("policy", pa.string()), ("load", pa.float64()), ("seed", pa.int32())])
+    table = schema.read_parquet(path, "requests", wanted)
+    keys = list(zip(*(table[name].to_pylist() for name in wanted.names), strict=True))
+    starts = [place for place, key in enumerate(keys) if place == 0 or key != keys[place - 1]]
+    found = [keys[start] for start in starts]
+    if not found or len(set(found)) < len(found):
+        what = "holds no requests" if not found else "mixes the rows of its cells"
+        raise LapsbenchError(what, where=str(path), hint=AGAIN)
+    scalars = {"steps": 0, "makespan_s": 0.0, "lookups": 0, "lookups_beyond": 0, "stopped": ""}
+    ends = [*starts[1:], len(keys)]
+    return [
+        SavedCell(policy, load, seed, (start, end - start), scalars)
+        for (policy, load, seed), start, end in zip(found, starts, ends, strict=True)
+    ]
 
 
 def _whole(table: Any, name: str) -> Any:
