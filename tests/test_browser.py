@@ -45,7 +45,14 @@ def folder(tmp_path_factory):
 
 def browse(folder, *flags):
     """Open the page; return its DOM and what the console said."""
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={folder}/browser", *flags, "--dump-dom", f"file://{folder}/page.html"]
+    command = [
+        CHROMIUM,
+        *FLAGS,
+        f"--user-data-dir={folder}/browser",
+        *flags,
+        "--dump-dom",
+        f"file://{folder}/page.html",
+    ]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=180)
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 

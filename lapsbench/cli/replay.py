@@ -67,6 +67,9 @@ def replay(
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Small defaults: seconds, for CI; other flags still count.")
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings as a scenario file and stop.")
     ] = False,
@@ -97,7 +100,7 @@ def replay(
         "baseline": baseline,
         "calibration": calibration,
     }
-    wanted = read(scenario, flags)
+    wanted = read(scenario, flags, smoke=smoke)
     if print_config:
         typer.echo(as_toml(wanted), nl=False)
         return

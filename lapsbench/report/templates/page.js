@@ -1,3 +1,7 @@
+// Paper cannot be unfolded.
+addEventListener("beforeprint", () => {
+  for (const folded of document.querySelectorAll(".run details")) { folded.open = true; }
+});
 // Draw every plot with the code in this file; say on the page when one cannot be drawn.
 const night = matchMedia("(prefers-color-scheme: dark)").matches;
 const plots = [...document.querySelectorAll("script[data-plot]")].map((source) => {
