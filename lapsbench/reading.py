@@ -7,7 +7,7 @@ a page never shows a number that the files do not hold. Knows nothing of simulat
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +89,7 @@ def _result(saved: SavedRun, cells: tuple[CellSummary, ...]) -> ReplayResult:
         trace=saved.part("trace", "name"),
         profile=saved.part("profile", "name"),
         predict=saved.part("predict"),
-        engine=Engine(**saved.part("engine")),
+        engine=Engine(**{each.name: saved.part("engine", each.name) for each in fields(Engine)}),
         rate_rps=saved.part("scenario", "rate"),
         capacity_rps=saved.part("capacity_rps"),
         baseline=baseline,

@@ -41,6 +41,7 @@ FATE = (
 """What became of a request, as fields of `core.Outcome`."""
 
 Key = tuple[str, float | None, int]
+Cells = dict[Key, "SavedCell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,7 @@ def compare_runs(
         UsageError: a gate on a policy that neither run has.
     """
     runs = SavedRun(Path(before)), SavedRun(Path(after))
-    cells: list[dict[Key, SavedCell]] = [
-        {(cell.policy, cell.load, cell.seed): cell for cell in run.cells} for run in runs
-    ]
+    cells: list[Cells] = [{(cell.policy, cell.load, cell.seed): cell for cell in run.cells} for run in runs]
     common = [key for key in cells[1] if key in cells[0]]
     where = f"{before} and {after}"
     if not common:
@@ -108,9 +107,15 @@ def compare_runs(
         groups.setdefault(key[:2], []).append(pair)
         progress()
     changes = [change(pairs, metric) for pairs in groups.values() for metric in metrics]
-    judged = [Judged(gate, each, gate.judge(each)) for gate in gates for each in changes if gate.concerns(each)]
-    unpaired = [f"only {name} has {_named(key)}" for key, name in _unpaired(cells, before, after)]
-    return Versus(before, after, changes, judged, list(_differences(*runs)), unpaired, other_work)
+    return Versus(
+        before,
+        after,
+        changes,
+        [Judged(gate, each, gate.judge(each)) for gate in gates for each in changes if gate.concerns(each)],
+        list(_differences(*runs)),
+        [*_unpaired(cells[0], cells[1], before), *_unpaired(cells[1], cells[0], after)],
+        other_work,
+    )
 
 
 def _pair(
@@ -153,9 +158,8 @@ def _refuse_unknown(gates: Sequence[Gate], policies: set[str]) -> None:
             raise UsageError(what, where=f"--fail-if {gate.text!r}", hint=f"one of: {', '.join(sorted(policies))}")
 
 
-def _unpaired(cells: Sequence[dict[Key, SavedCell]], before: str, after: str) -> Iterator[tuple[Key, str]]:
-    for mine, theirs, name in ((cells[0], cells[1], before), (cells[1], cells[0], after)):
-        yield from ((key, name) for key in mine if key not in theirs)
+def _unpaired(mine: Cells, theirs: Cells, name: str) -> list[str]:
+    return [f"only {name} has {_named(key)}" for key in mine if key not in theirs]
 
 
 def _named(key: Key) -> str:

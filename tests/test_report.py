@@ -307,10 +307,31 @@ def test_a_damaged_manifest_is_one_line(folder, tmp_path, text):
     assert done.err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "key", ["cells", "engine", "scenario", "trace", "profile", "baseline", "capacity_rps", "predict"]
+)
+def test_a_manifest_that_lacks_something_is_one_line(folder, tmp_path, key):
+    shutil.copytree(folder / "azure", tmp_path / "run")
+    manifest = json.loads((folder / "azure/manifest.json").read_text())
+    (tmp_path / "run/manifest.json").write_text(json.dumps({name: manifest[name] for name in manifest if name != key}))
+    done = lapsbench("report run", tmp_path)
+    assert done.code == 1
+    assert key in done.err
+    assert done.err.count("\n") == 1
+
+
 def test_an_unfinished_run_is_one_line(folder, tmp_path):
     shutil.copytree(folder / "azure", tmp_path / "run")
     (tmp_path / "run/requests.parquet").unlink()
     assert "run: the run is not finished; try the same" in lapsbench("report run", tmp_path).err
+
+
+def test_requests_of_an_earlier_command_are_not_taken_for_those_of_an_interrupted_one(tmp_path):
+    replayed(tmp_path, "run", "--load 0.9 --limit 50 --repeats 1", ("fcfs",))
+    replayed(tmp_path, "next", "--load 0.9 --limit 60 --repeats 1", ("fcfs",))
+    shutil.copy(tmp_path / "next/manifest.json", tmp_path / "run/manifest.json")  # then it was interrupted
+    assert "run: the run is not finished" in lapsbench("report run", tmp_path).err
+    assert "run: the run is not finished" in lapsbench("compare next run", tmp_path).err
 
 
 # corners ---------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from lapsbench.core import Floats, Ints, Outcome
 
 AGAIN = "the same `lapsbench replay ... --out` again: it keeps what is whole"
+PARTS = MappingProxyType(
+    {
+        "cells": list,
+        "engine": dict,
+        "oracles": list,
+        "profile": dict,
+        "scenario": dict,
+        "sources": dict,
+        "trace": dict,
+        "versions": dict,
+    }
+)
+"""What a manifest must hold for a report."""
+CELL = frozenset({"policy", "load", "seed", "key"})
 SummaryKey = tuple[str, float | None, int | None, str, str]
 
 
@@ -75,6 +90,14 @@ class SavedRun:
         self.cells = [
             SavedCell(facts["policy"], facts["load"], facts["seed"], group, facts) for group, facts in listed
         ] or _scan(path)
+        self._belong_together()
+
+    def _belong_together(self) -> None:
+        """Refuse the requests of an earlier command, which a new one has not replaced before it was interrupted."""
+        wanted = {(cell["policy"], cell["load"], cell["seed"]): cell["key"] for cell in self.part("cells")}
+        found = {(cell.policy, cell.load, cell.seed): cell.scalars.get("key") for cell in self.cells}
+        if wanted.keys() != found.keys() or any(key not in (None, wanted[cell]) for cell, key in found.items()):
+            raise LapsbenchError("the run is not finished", where=str(self.folder), hint=AGAIN)
 
     def part(self, *keys: str) -> Any:
         """Return a value of the manifest by the keys that lead to it."""
@@ -163,4 +186,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise LapsbenchError(f"cannot be read ({reason})", where=str(folder / "manifest.json"), hint=hint) from error
     if not known:
         raise LapsbenchError(f"holds {found['schema']!r}, not {MANIFEST!r}", where=str(folder), hint=hint)
+    damaged = [key for key, kind in PARTS.items() if not isinstance(found.get(key), kind)]
+    if damaged or not all(isinstance(cell, dict) and cell.keys() >= CELL for cell in found["cells"]):
+        what = f"{', '.join(damaged) or 'cells'} cannot be read"
+        raise LapsbenchError(what, where=str(folder / "manifest.json"), hint=AGAIN)
     return dict(found)
