@@ -42,4 +42,6 @@ def side_by_side(runs: Sequence[Run]) -> Beside:
 
 def _value(run: Run, policy: str, metric: str) -> float | None:
     cells = select(run.result.cells, policy, focus_of(run))
-    return pooled(cells, metric).value if cells else None
+    if not cells or any(cell.unfinished for cell in cells):  # what it left out were its slowest
+        return None
+    return pooled(cells, metric).value

@@ -26,7 +26,7 @@ def acceptance(subjects: Sequence[Subject], *, alone: bool) -> Iterator[Section]
     for each in subjects:
         rows = [row | {"policy": row["estimate"]} for row in each.run.saved.estimates()]
         for column, name in COLUMNS if rows else ():
-            x = alt.X("rounds:Q", title="rounds done", scale=alt.Scale(type="log", nice=False), axis=kinds.plain("~g"))
+            x = alt.X("rounds:Q", title="rounds done", scale=alt.Scale(type="log", nice=False), axis=kinds.plain(",~r"))
             y = kinds.Axis(column, "error", "%", log=False)
             told = [
                 alt.Tooltip("rounds:Q", title="after rounds"),

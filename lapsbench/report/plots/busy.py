@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KEPT = (
     "A run keeps when a request was admitted and when it finished, not each step: the pauses of a preempted request "
-    "lie inside its full bar."
+    "lie inside its full bar. Those preempted count as waiting."
 )
 
 
@@ -28,8 +28,8 @@ def busy(subjects: Sequence[Subject], look: Look) -> Iterator[Section]:
             states = each.labelled(window.states)
             every += states
             places = "places taken in the batch" if window.exact else "places taken in the batch, at most"
-            for column, name in (("waiting", "requests waiting"), ("batch", places)):
-                spec = kinds.stepped(states, look, column, name, f"{name} over time")
+            for column, name, axis in (("waiting", "requests waiting", "requests"), ("batch", places, "places")):
+                spec = kinds.stepped(states, look, column, axis, f"{name} over time")
                 panels.append(Panel(each.called(name), spec))
             panels += _bars(each, window, look)
             notes.append(_which(each, window))
@@ -50,7 +50,7 @@ def _bars(subject: Subject, window: Timeline, look: Look) -> Iterator[Panel]:
         label = subject.label(policy)
         rows = [row for row in window.bars if row["policy"] == policy]
         told = f"When each of {len({row['request'] for row in rows})} requests waited and was served under {label}"
-        yield Panel(subject.called(label), kinds.gantt(rows, look, label, told))
+        yield Panel(subject.called(label), kinds.gantt(rows, look, label, window.span_s, told))
 
 
 def _which(subject: Subject, window: Timeline) -> str:

@@ -101,7 +101,7 @@ class Axis:
 
     column: str
     title: str
-    numbers: str = "~g"
+    numbers: str = ",~r"
     log: bool = True
 
     def of(self, column: str) -> alt.Y:
@@ -113,7 +113,7 @@ class Axis:
 def distribution(rows: Sequence[Row], look: Look, axis: str, description: str) -> Spec:
     """Draw the share of requests (rows: policy, value, share) that took at most so long."""
     base = alt.Chart(ROWS).encode(
-        x=alt.X("value:Q", scale=alt.Scale(type="log", nice=False), title=axis, axis=plain("~g")),
+        x=alt.X("value:Q", scale=alt.Scale(type="log", nice=False), title=axis, axis=plain(",~r")),
         y=alt.Y("share:Q", title="share of requests", axis=plain("%")),
         color=look.colour(rows),
     )
@@ -152,7 +152,7 @@ def bars(rows: Sequence[Row], look: Look, title: str, description: str) -> Spec:
         .mark_bar(height={"band": 0.7})
         .encode(
             y=alt.Y("policy:N", sort=look.names(rows), title=None, axis=alt.Axis(labelLimit=170)),
-            x=alt.X("value:Q", title=title, axis=plain("~g")),
+            x=alt.X("value:Q", title=title, axis=plain(",~r" if max(row["value"] for row in rows) < 10_000 else "~s")),
             color=look.colour(rows, told=True),
             tooltip=[alt.Tooltip("policy:N"), alt.Tooltip("value:Q", format=",.4~r", title=title)],
         )
@@ -170,7 +170,7 @@ def waterfall(rows: Sequence[Row], look: Look, title: str, description: str) -> 
     )
     kinds = alt.Scale(domain=["total", "gain", "loss"], range=["#8A8A8A", "#009E73", "#D55E00"])
     boxes = base.mark_bar(height={"band": 0.7}).encode(
-        x=alt.X("from:Q", title=title, scale=alt.Scale(domain=[0, room]), axis=plain("~g")),
+        x=alt.X("from:Q", title=title, scale=alt.Scale(domain=[0, room]), axis=plain(",~r")),
         x2=alt.X2("to:Q"),
         color=alt.Color("kind:N", scale=kinds, legend=None),
     )
@@ -178,7 +178,7 @@ def waterfall(rows: Sequence[Row], look: Look, title: str, description: str) -> 
     return look.finish(alt.layer(boxes, words), rows, 34 * len(rows) + 45, description)
 
 
-def gantt(rows: Sequence[Row], look: Look, policy: str, description: str) -> Spec:
+def gantt(rows: Sequence[Row], look: Look, policy: str, span_s: float, description: str) -> Spec:
     """Draw one request a line (rows: request, phase, from_s, to_s, tokens): waiting pale, being served full."""
     style = look.styles[policy]
     colour = look.ink if style.colour == INK else style.colour
@@ -186,7 +186,7 @@ def gantt(rows: Sequence[Row], look: Look, policy: str, description: str) -> Spe
         alt.Chart(ROWS)
         .mark_bar(color=colour, height={"band": 0.75})
         .encode(
-            x=alt.X("from_s:Q", title="seconds into the window", scale=alt.Scale(nice=False)),
+            x=alt.X("from_s:Q", title="seconds into the window", scale=alt.Scale(domain=[0, span_s])),
             x2=alt.X2("to_s:Q"),
             y=alt.Y("request:O", title="request, by arrival", axis=alt.Axis(labels=False, ticks=False, grid=False)),
             opacity=alt.Opacity(

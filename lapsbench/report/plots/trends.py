@@ -24,7 +24,7 @@ def against_load(subjects: Sequence[Subject], look: Look) -> Section:
             rows = _against_load(each, metric)
             every += rows
             if rows:
-                x = alt.X("load:Q", title="load", scale=alt.Scale(zero=False, padding=12), axis=kinds.plain("~g"))
+                x = alt.X("load:Q", title="load", scale=alt.Scale(zero=False, padding=12), axis=kinds.plain(",~r"))
                 told = [
                     alt.Tooltip("load:Q"),
                     alt.Tooltip("value:Q", format=",.4~r", title=name),
