@@ -57,7 +57,6 @@ class Replayer:
         self._base = _base_key(self.plan)
         if self.folder is not None:
             self.folder.write_manifest(self.manifest())
-            self.folder.write_estimates(self._estimates())
 
     @property
     def requests(self) -> int:
@@ -84,7 +83,7 @@ class Replayer:
         if self.folder is not None:
             keys = [self._key(cell) for cell in self.cells]
             self._remark(self.folder, keys)
-            self.folder.gather(keys, summary_rows(ordered, comparisons))
+            self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates())
         return self._result(tuple(ordered), comparisons)
 
     def manifest(self) -> dict[str, Any]:

@@ -88,15 +88,6 @@ SUMMARY = pa.schema(
         ("n", pa.int64()),
     ]
 )
-ESTIMATES = pa.schema(
-    [
-        ("estimate", pa.string()),
-        ("rounds", pa.int32()),
-        ("error_p50", pa.float64()),
-        ("error_p90", pa.float64()),
-        ("requests", pa.int64()),
-    ]
-)
 
 
 def write_parquet(

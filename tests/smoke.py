@@ -34,7 +34,7 @@ def main(script):
         first, second, page = Path(room) / "first", Path(room) / "second", Path(room) / "page.html"
         text = lapsbench(script, "replay", "--smoke", "--out", str(first), "--json", "-")
         table = lapsbench(script, "replay", "--smoke", "--out", str(second))
-        for name in ("requests.parquet", "summary.parquet", "estimates.parquet", "manifest.json"):
+        for name in ("requests.parquet", "summary.parquet", "manifest.json"):
             if digest(first / name) != digest(second / name):
                 sys.exit(f"smoke: {name} differs between two runs of the same command")
         if lapsbench(script, "report", str(first)) != table:

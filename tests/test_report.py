@@ -8,12 +8,15 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import polars as pl
 import pytest
 from commands import AZURE, lapsbench
 from runs import FIVE, replayed, summary
 
+from lapsbench.core import Workload
 from lapsbench.metrics.catalog import BY_NAME
+from lapsbench.metrics.estimates import ALL, BOTH, OWN, estimate_rows
 from lapsbench.report.plots.styles import KNOWN, SPARE, styles
 
 MEGABYTES = 2_000_000
@@ -359,3 +362,52 @@ def test_styles_are_the_same_in_every_report():
     some = styles([*FIVE, "mine.py:rank", "laps-sd:eps=0"])
     assert len(set(some.values())) == 7
     assert len(styles([f"mine{number}" for number in range(len(SPARE) + 1)])) == len(SPARE) + 1
+
+
+# how soon acceptance is known ------------------------------------------------------------------------------------
+
+
+def recorded(outputs, runs):
+    """Return requests that follow recordings of their own, each of one value."""
+    outputs = np.asarray(outputs, np.int32)
+    starts = np.concatenate([[0], np.cumsum(outputs)[:-1]]).astype(np.int64)
+    count, zeros = len(outputs), np.zeros(len(outputs), np.int32)
+    return Workload(
+        arrival_s=np.zeros(count),
+        prompt_tokens=np.ones(count, np.int32),
+        output_tokens=outputs,
+        predicted_tokens=np.ones(count),
+        predicted_class=zeros,
+        client=zeros,
+        clients=1,
+        recording_start=starts,
+        recording_tokens=outputs,
+        recording_shift=zeros,
+        accept_runs=np.repeat(np.asarray(runs, np.uint8), outputs),
+    )
+
+
+def test_a_request_of_one_pace_is_known_after_one_round():
+    # half accept nothing, half accept 2 of 3: 1 and 3 tokens a round, 100 rounds each
+    work = recorded([101] * 50 + [301] * 50, [0] * 50 + [2] * 50)
+    rows = {(row["estimate"], row["rounds"]): row for row in estimate_rows(work, 3)}
+    assert rows[OWN, 1]["error_p50"] == rows[OWN, 64]["error_p90"] == 0.0
+    assert rows[ALL, 1]["error_p90"] == pytest.approx(1.0)  # 2 tokens a round where it is 1
+    assert rows[BOTH, 8]["error_p90"] == pytest.approx(0.5)  # halfway between
+    assert rows[OWN, 1]["requests"] == 100
+    assert max(at for _, at in rows) == 64  # 96 leaves fewer than 8 rounds
+
+
+def test_nothing_drafted_is_nothing_estimated():
+    work = recorded([101] * 50, [2] * 50)
+    assert estimate_rows(work, 0) == []
+    assert estimate_rows(recorded([1, 1], [0, 0]), 3) == []
+
+
+def test_the_walk_of_rounds_is_the_simulators(folder):
+    rows = pl.read_parquet(folder / "azure/requests.parquet").filter(policy="fcfs", load=0.7, seed=0)
+    page = (folder / "page.html").read_text()
+    at = 16
+    judged = rows.filter(pl.col("rounds") >= at + 8)
+    assert f'"estimate":"{OWN}","rounds":{at},' in page
+    assert f'"requests":{len(judged)},' in page.partition(f'"estimate":"{OWN}","rounds":{at},')[2][:120]

@@ -27,7 +27,10 @@ OWN, ALL, BOTH = "its own rounds so far", "the mean of all requests", f"both, th
 
 
 def estimate_rows(work: Workload, draft_tokens: int) -> list[dict[str, Any]]:
-    """Return the rows of estimates.parquet (`schema.ESTIMATES`); none where nothing is drafted."""
+    """Return a row per estimate and number of rounds: the errors that half and 90 % of the requests are within.
+
+    None where nothing is drafted.
+    """
     sample = np.flatnonzero(work.output_tokens > 1)
     sample = sample[np.unique(np.linspace(0, len(sample) - 1, SAMPLE).astype(np.int64))] if len(sample) else sample
     if draft_tokens == 0 or not len(sample):

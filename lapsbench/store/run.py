@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.schema import ESTIMATES, REQUESTS, SUMMARY, TAG, WRITING, cannot_write, write_parquet
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, cannot_write, write_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Workload
 
 CELLS = b"lapsbench.cells"
+ESTIMATES = b"lapsbench.estimates"
 MANIFEST = "lapsbench.run/1"
 DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError)
 """What reading a damaged or foreign file of cells may raise."""
@@ -80,10 +81,6 @@ class RunFolder:
         """Write `manifest.json`: everything needed to run this again."""
         _write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
 
-    def write_estimates(self, rows: list[dict[str, Any]]) -> None:
-        """Write `estimates.parquet`: how soon a request's rounds tell its acceptance."""
-        write_parquet(pa.Table.from_pylist(rows, ESTIMATES), self.folder / "estimates.parquet", "estimates")
-
     def replaced(self, keys: list[CellKey]) -> int:
         """Say how many cells of an earlier command `gather(keys)` leaves behind."""
         return len(self._gathered.keys() - {key.key for key in keys})
@@ -105,9 +102,12 @@ class RunFolder:
         metadata = json.dumps([_facts(key, outcome)]).encode()
         write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
 
-    def gather(self, keys: list[CellKey], summary: Mapping[str, list[Any]]) -> None:
-        """Write `requests.parquet` and `summary.parquet`, then let the parts go."""
-        write_parquet(pa.table(summary, schema=SUMMARY), self.folder / "summary.parquet", "summary")
+    def gather(
+        self, keys: list[CellKey], summary: Mapping[str, list[Any]], estimates: list[dict[str, Any]] | None = None
+    ) -> None:
+        """Write `requests.parquet`, and `summary.parquet` with estimates in its metadata; then let the parts go."""
+        extra = {ESTIMATES: json.dumps(estimates or []).encode()}
+        write_parquet(pa.table(summary, schema=SUMMARY), self.folder / "summary.parquet", "summary", extra=extra)
         target = self.folder / "requests.parquet"
         fresh = target.with_name("requests.parquet.part")
         try:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lapsbench import schema
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.run import DAMAGED, MANIFEST, cells_of, outcome_of
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, cells_of, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,12 +141,13 @@ class SavedRun:
         return schema.read_parquet(self.folder / "requests.parquet", "requests", schema.REQUESTS)
 
     def estimates(self) -> list[dict[str, Any]]:
-        """Return the rows of estimates.parquet; none where acceptance was not estimated."""
-        path = self.folder / "estimates.parquet"
-        if not path.exists():
+        """Return how soon a request's rounds told its acceptance; nothing where the run did not keep it."""
+        try:
+            metadata = pq.read_metadata(self.folder / "summary.parquet").metadata or {}
+            found: list[dict[str, Any]] = json.loads(metadata.get(ESTIMATES, b"[]"))
+        except DAMAGED:
             return []
-        rows: list[dict[str, Any]] = schema.read_parquet(path, "estimates", schema.ESTIMATES).to_pylist()
-        return rows
+        return found
 
 
 def _scan(path: Path) -> list[SavedCell]:
