@@ -6,6 +6,7 @@ Nothing is fetched, when it is made or when it is viewed; the same run gives the
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -43,12 +44,18 @@ def page(subjects: Sequence[Subject]) -> str:
         beside=side_by_side([each.run for each in subjects]) if len(views) > 1 else None,
         sections=list(sections(subjects)),
         style=Markup(_template("page.css")),  # noqa: S704 - our own file
-        script=Markup(vl_convert.javascript_bundle(_template("page.js"))),  # noqa: S704 - Vega's code, and ours
+        script=_script(),
     )
 
 
 def _template(name: str) -> str:
     return (files("lapsbench.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _script() -> Markup:
+    """Bundle our script with Vega's code; it takes two seconds."""
+    return Markup(vl_convert.javascript_bundle(_template("page.js")))  # noqa: S704 - Vega's code, and ours
 
 
 def _spec(spec: object) -> Markup:
