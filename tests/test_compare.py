@@ -128,6 +128,18 @@ def test_different_work_is_refused_and_said(folder):
     assert "max_batch: 8 before, 16 after" in allowed
 
 
+def test_other_acceptance_is_other_work_but_more_drafts_are_a_setting(folder):
+    rows = pl.read_parquet(folder / "main/requests.parquet")
+    shutil.copytree(folder / "main", folder / "lucky")
+    rows.with_columns(rounds=pl.col("rounds") - (pl.col("rounds") > 5)).write_parquet(folder / "lucky/requests.parquet")
+    done = lapsbench("compare main lucky", folder)
+    assert "are different work: requests accept other drafts" in done.err
+    options = "--rate 4 --limit 300 --max-batch 8 --repeats 2"
+    for drafts in (2, 3):
+        replayed(folder, f"k{drafts}", f"{options} --draft-tokens {drafts}", ("fcfs",))
+    assert "draft_tokens: 2 before, 3 after" in lapsbench("compare k2 k3", folder).fine().out
+
+
 def test_what_differs_is_listed(folder):
     manifest = json.loads((folder / "slow/manifest.json").read_text())
     shutil.copytree(folder / "slow", folder / "edited")

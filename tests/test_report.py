@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from commands import AZURE, lapsbench
 from runs import FIVE, replayed, summary
@@ -321,6 +322,18 @@ def test_a_manifest_that_lacks_something_is_one_line(folder, tmp_path, key):
     assert done.code == 1
     assert key in done.err
     assert done.err.count("\n") == 1
+
+
+def test_requests_that_another_program_wrote_again_are_read(folder, tmp_path):
+    shutil.copytree(folder / "azure", tmp_path / "run")
+    path = tmp_path / "run/requests.parquet"
+    table = pq.read_table(path).replace_schema_metadata(pq.read_metadata(path).metadata)
+    pq.write_table(table, path)  # one row group now, and the list of cells kept
+    assert pq.read_metadata(path).num_row_groups == 1
+    assert lapsbench("report run", tmp_path).fine().out == (folder / "table.txt").read_text()
+    pq.write_table(table.replace_schema_metadata({}), path)  # and now lost, with what only a whole cell has
+    assert "does not say what requests.parquet does: steps" in lapsbench("report run", tmp_path).err
+    assert "every request fared identically" in lapsbench(f"compare {folder / 'azure'} run", tmp_path).fine().out
 
 
 def test_an_unfinished_run_is_one_line(folder, tmp_path):

@@ -158,12 +158,23 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Map the key of each gathered cell to its row group and facts; empty where there is no readable file."""
+    """Map the key of each gathered cell to its row group and facts; empty where they are not as we wrote them."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        return {facts["key"]: (i, facts) for i, facts in enumerate(json.loads(metadata[CELLS]))}
+        facts = facts_of(path)
+        if pq.read_metadata(path).num_row_groups != len(facts):
+            return {}
+        return {each["key"]: (i, each) for i, each in enumerate(facts)}
     except DAMAGED:
         return {}
+
+
+def facts_of(path: Path) -> list[dict[str, Any]]:
+    """Return what `requests.parquet` says of its cells; nothing where it does not."""
+    try:
+        found: list[dict[str, Any]] = json.loads((pq.read_metadata(path).metadata or {})[CELLS])
+    except DAMAGED:
+        return []
+    return found
 
 
 def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:

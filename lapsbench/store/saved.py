@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from lapsbench import schema
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, cells_of, outcome_of
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, SCALARS, cells_of, facts_of, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -160,10 +160,11 @@ def _scan(path: Path) -> list[SavedCell]:
     if not found or len(set(found)) < len(found):
         what = "holds no requests" if not found else "mixes the rows of its cells"
         raise LapsbenchError(what, where=str(path), hint=AGAIN)
-    scalars = {"steps": 0, "makespan_s": 0.0, "lookups": 0, "lookups_beyond": 0, "stopped": ""}
+    facts = {(each.get("policy"), each.get("load"), each.get("seed")): each for each in facts_of(path)}
+    unknown = dict.fromkeys(SCALARS, 0) | {"stopped": ""}
     ends = [*starts[1:], len(keys)]
     return [
-        SavedCell(policy, load, seed, (start, end - start), scalars)
+        SavedCell(policy, load, seed, (start, end - start), unknown | facts.get((policy, load, seed), {}))
         for (policy, load, seed), start, end in zip(found, starts, ends, strict=True)
     ]
 
