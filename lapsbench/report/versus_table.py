@@ -95,10 +95,10 @@ def render(found: Versus, console: Console) -> None:
         console.print(shown, soft_wrap=True, highlight=False)
         if number == 0:
             console.print(Text("-" * (sum(widths) + 2 * (len(HEADS) - 1)), "dim"), soft_wrap=True)
-    for lines_ in ([*gates(found.judged)], [("", line) for line in remarks(found)]):
-        if lines_:
+    for group in ([*gates(found.judged)], [("", line) for line in remarks(found)]):
+        if group:
             console.print()
-        for outcome, words in lines_:
+        for outcome, words in group:
             label = f"{outcome:<11}" if outcome else ""
             console.print(Text.assemble((label, STYLES.get(outcome, "")), words), soft_wrap=True, highlight=False)
 
