@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration gpu bench findings smoke data clean
+.PHONY: help demo test check format lint types imports integration gpu bench findings smoke pictures browser data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,12 @@ $(READY): $(CORE)
 demo: $(CORE)  ## Set up, then replay the shipped chat trace under eight schedulers
 	$(BIN)/lapsbench replay
 
-test: $(READY)  ## Set up, then run every test
+browser:  ## Install Debian's Chromium for the page's test, where this can be done
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && { apt-get update -qq; apt-get install -y -qq --no-install-recommends chromium; } >/dev/null 2>&1; } \
+	  || echo "no Chromium and no way to install it: the page's browser test is skipped" >&2
+
+test: $(READY) browser  ## Set up, then run every test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: format lint types imports test  ## What CI demands: format, lint, types, import contracts, tests
@@ -56,8 +61,13 @@ bench: $(READY)  ## Time the simulator against a hand-written C loop
 findings: $(READY)  ## Print the tables of docs/findings.md again
 	$(BIN)/python bench/findings.py
 
-smoke: $(READY)  ## Replay the shipped data twice, read the run back, compare bytes
+smoke: $(READY)  ## Replay, report and compare the shipped data as CI does, and compare bytes
 	$(BIN)/python tests/smoke.py $(BIN)/lapsbench
+
+pictures: $(READY) browser  ## Make the README's pictures again
+	$(BIN)/lapsbench replay --out $(RUNS)/table --quiet >/dev/null
+	$(BIN)/lapsbench replay --load 0.7,0.8,0.9 --out $(RUNS)/page --quiet >/dev/null
+	$(BIN)/python bench/pictures.py $(RUNS)/table $(RUNS)/page
 
 data: $(READY)  ## Make the shipped traces and the published profile again
 	$(BIN)/python -m lapsbench.traces.recipes

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapsbench import __version__
+from lapsbench.command import as_command
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.comparison import compare
+from lapsbench.metrics.estimates import estimate_rows
 from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
+from lapsbench.policies.registry import spec_of
 from lapsbench.scenario import plan as plan_of
 from lapsbench.sim.sweep import Cell, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
@@ -80,7 +83,7 @@ class Replayer:
         if self.folder is not None:
             keys = [self._key(cell) for cell in self.cells]
             self._remark(self.folder, keys)
-            self.folder.gather(keys, summary_rows(ordered, comparisons))
+            self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates())
         return self._result(tuple(ordered), comparisons)
 
     def manifest(self) -> dict[str, Any]:
@@ -89,8 +92,13 @@ class Replayer:
         return {
             "schema": MANIFEST,
             "lapsbench": __version__,
+            "code": _code_key()[:32],
+            "sources": {spec_of(policy): _source(policy)[:32] for policy in plan.policies},
             "scenario": self.scenario.model_dump(mode="json"),
+            "command": as_command(self.scenario),
             "baseline": self.baseline,
+            "predict": plan.predictor.label,
+            "oracles": [spec_of(policy) for policy in plan.policies if policy.oracle],
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "polars", "pyarrow")},
             "trace": {
@@ -102,6 +110,7 @@ class Replayer:
             },
             "profile": {
                 "name": plan.profile.name,
+                "label": plan.profile.label,
                 "sha256_32": _profile_key(plan),
                 "provenance": dict(plan.profile.provenance),
             },
@@ -110,6 +119,9 @@ class Replayer:
             "calibration": calibration.source if calibration else None,
             "cells": [asdict(self._key(cell)) for cell in self.cells],
         }
+
+    def _estimates(self) -> list[dict[str, Any]]:
+        return estimate_rows(self.sweep.prepared(self.plan.seeds[0])[0], self.plan.engine.draft_tokens)
 
     def _remark(self, folder: RunFolder, keys: list[CellKey]) -> None:
         if self.resumed:

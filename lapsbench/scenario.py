@@ -7,6 +7,7 @@ import math
 import tomllib
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -39,6 +40,16 @@ POLICIES = (
     "oracle-srpt-tokens",
     "oracle-srpt-rounds",
 )
+SMOKE = MappingProxyType(
+    {
+        "policies": ("fcfs", "srpt", "laps-sd", "oracle-srpt-tokens", "oracle-srpt-rounds"),
+        "load": (0.9,),
+        "max_batch": 16,
+        "limit": 1200,
+        "repeats": 3,
+    }
+)
+"""Defaults of `--smoke`: 1,200 requests a seed have a p99 that a gate accepts."""
 LOADS = "0.9, or several: 0.7,0.9, or FROM:TO:STEP"
 WINDOW = "FROM:TO in seconds, such as 0:600"
 
@@ -126,21 +137,21 @@ class Scenario(BaseModel):
         return Slo.parse(self.slo) if self.slo else None
 
 
-def read(path: Path | None, flags: Mapping[str, Any]) -> Scenario:
+def read(path: Path | None, flags: Mapping[str, Any], *, smoke: bool = False) -> Scenario:
     """Return the scenario of a TOML file (None: no file) and the flags that were given (those not None).
+
+    `smoke` gives other defaults: a replay of seconds that still has a queue, a tail and an interval.
 
     Raises:
         UsageError: a key or value that means nothing.
         LapsbenchError: the file cannot be read.
     """
-    settings = _settings(path) if path is not None else {}
+    settings = _over(SMOKE if smoke else {}, _settings(path) if path is not None else {})
     given = {key: value for key, value in flags.items() if value is not None}
     if {"load", "rate"} <= set(given):
         raise UsageError("exclude each other", where="--load and --rate", hint="one of the two")
-    if {"load", "rate"} & set(given):  # a flag for the one replaces the file's other
-        settings = {key: value for key, value in settings.items() if key not in ("load", "rate")}
     try:
-        return Scenario.model_validate({**settings, **given})
+        return Scenario.model_validate(_over(settings, given))
     except ValidationError as error:
         raise usage(error, path, given, Scenario.model_fields) from error
 
@@ -180,6 +191,12 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
         seeds=tuple(range(scenario.seed, scenario.seed + scenario.repeats)),
         history=history,
     ), baseline
+
+
+def _over(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Put `given` over settings; load and rate are one setting, so either replaces the other."""
+    left_out = {"load", "rate"} if {"load", "rate"} & set(given) else set()
+    return {key: value for key, value in settings.items() if key not in left_out} | dict(given)
 
 
 def _settings(path: Path) -> dict[str, Any]:

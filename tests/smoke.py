@@ -10,45 +10,38 @@ from pathlib import Path
 import polars as pl
 
 
-def replay(lapsbench, out):
-    command = [
-        lapsbench,
-        "replay",
-        "--load",
-        "0.9",
-        "--limit",
-        "1500",
-        "--repeats",
-        "2",
-        "--out",
-        str(out),
-        "--json",
-        "-",
-    ]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+def lapsbench(script, *arguments):
+    return subprocess.run([script, *arguments], check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def main(lapsbench):
+def conserved(first, text):
+    cells = json.loads(text)["cells"]
+    rows = pl.read_parquet(first / "requests.parquet")
+    for cell in cells:
+        if cell["arrivals"] != cell["finished"] + cell["rejected"] + cell["unfinished"]:
+            sys.exit(f"smoke: requests went missing in {cell}")
+    if len(rows) != sum(cell["arrivals"] for cell in cells):
+        sys.exit("smoke: requests.parquet has not one row per request")
+    return f"{len(cells)} cells, {len(rows):,} rows"
+
+
+def main(script):
     with tempfile.TemporaryDirectory() as room:
-        first, second = Path(room) / "first", Path(room) / "second"
-        text = replay(lapsbench, first)
-        if text != replay(lapsbench, second):
-            sys.exit("smoke: the same command printed something else the second time")
-        for name in ("requests.parquet", "summary.parquet"):
+        first, second, page = Path(room) / "first", Path(room) / "second", Path(room) / "page.html"
+        text = lapsbench(script, "replay", "--smoke", "--out", str(first), "--json", "-")
+        table = lapsbench(script, "replay", "--smoke", "--out", str(second))
+        for name in ("requests.parquet", "summary.parquet", "manifest.json"):
             if digest(first / name) != digest(second / name):
                 sys.exit(f"smoke: {name} differs between two runs of the same command")
-        cells = json.loads(text)["cells"]
-        rows = pl.read_parquet(first / "requests.parquet")
-        for cell in cells:
-            if cell["arrivals"] != cell["finished"] + cell["rejected"] + cell["unfinished"]:
-                sys.exit(f"smoke: requests went missing in {cell}")
-        if len(rows) != sum(cell["arrivals"] for cell in cells):
-            sys.exit("smoke: requests.parquet has not one row per request")
-        print(f"smoke: {len(cells)} cells, {len(rows):,} rows, the same bytes twice")
+        if lapsbench(script, "report", str(first)) != table:
+            sys.exit("smoke: report prints another table than replay")
+        lapsbench(script, "compare", str(first), str(second), "--fail-if", "jct_mean > +0%")
+        lapsbench(script, "report", str(first), "--html", str(page))
+        print(f"smoke: {conserved(first, text)}, the same bytes twice, a page of {page.stat().st_size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -148,8 +148,10 @@ def test_policies_are_listed_and_described(tmp_path):
 
 
 HELP = {
-    "": ["replay", "policies"],
-    "--help": ["replay", "policies"],
+    "": ["replay", "report", "compare", "policies"],
+    "--help": ["replay", "report", "compare", "policies"],
+    "report --help": ["--html", "RUN..."],
+    "compare --help": ["--fail-if", "RUN_A"],
     "replay --help": ["--trace", "--on-preempt"],
     "policies --help": ["One policy, in full"],
     "--version": ["lapsbench 0."],
@@ -331,7 +333,8 @@ def test_quiet_says_nothing_of_resuming(tmp_path):
 
 def told_defaults():
     """Return the last cell of each row of the table of flags, by flag."""
-    rows = re.findall(r"^\| `(--[a-z-]+).*\| (.*) \|$", DOCS.read_text(), re.MULTILINE)
+    text = DOCS.read_text().partition("## report")[0]
+    rows = re.findall(r"^\| `(--[a-z-]+).*\| (.*) \|$", text, re.MULTILINE)
     assert len(rows) == len(dict(rows))
     return dict(rows)
 
@@ -339,6 +342,14 @@ def told_defaults():
 def test_every_flag_is_in_the_docs():
     options = typer.main.get_command(app).commands["replay"].params
     assert told_defaults().keys() == {option.opts[0] for option in options if option.opts[0].startswith("--")}
+
+
+@pytest.mark.parametrize("verb", ["report", "compare"])
+def test_every_flag_of_the_other_verbs_is_in_the_docs(verb):
+    options = typer.main.get_command(app).commands[verb].params
+    section = DOCS.read_text().partition(f"## {verb}\n")[2].partition("\n## ")[0]
+    told = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+    assert told == {option.opts[0] for option in options if option.opts[0].startswith("--")}
 
 
 def test_the_defaults_in_the_docs_are_true():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+from commands import SCRIPT
 from strategies import Scenario, constant, differences, workload
 
 from lapsbench import core
@@ -91,6 +94,26 @@ def test_every_file_and_page_the_docs_name_exists(page):
         assert (root / name).exists(), name
     for name in re.findall(r"\]\((?!http)([^)#]+)", text):
         assert (DOCS / name).exists(), name
+
+
+def test_the_workflow_for_ci_runs_as_printed(tmp_path):
+    text = (DOCS / "lapsbench.yml").read_text()
+    steps = re.findall(r"run: \|\n((?: {10}.*\n)+)", text)
+    replay = re.search(r"REPLAY: (.*)", text)[1]
+    for side in ("before", "after"):
+        (tmp_path / side).mkdir()
+    wanted = {"REPLAY": f"{replay} --repeats 2", "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+    path = f"{SCRIPT.parent}{os.pathsep}{os.environ['PATH']}"
+    for step in steps:
+        subprocess.run(["bash", "-ec", step], check=True, cwd=tmp_path, env=os.environ | wanted | {"PATH": path})
+    assert "every request fared identically" in (tmp_path / "summary.md").read_text()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_the_pictures_are_small():
+    for name in ("table.svg", "page.png"):
+        assert 10_000 < (DOCS / name).stat().st_size < 300_000
+        assert f"(docs/{name})" in (DOCS.parent / "README.md").read_text()
 
 
 def test_every_function_the_walk_names_exists():

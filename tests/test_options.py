@@ -270,6 +270,18 @@ def quiet(run):
     assert quiet.out == loud.out
 
 
+def smoke(run):
+    small = run("replay --smoke").json
+    assert [cell["arrivals"] for cell in small["cells"]] == [1200] * 15
+    (run.room / "file.toml").write_text('policies = ["fcfs", "sjf"]\nrate = 3.0\n')
+    mixed = run("replay file.toml --smoke --repeats 1").json
+    assert [(cell["policy"], cell["arrivals"], cell["load"]) for cell in mixed["cells"]] == [
+        ("fcfs", 1200, None),
+        ("sjf", 1200, None),
+    ]
+    assert mixed["rate_rps"] == 3.0
+
+
 def print_config(run):
     line = f"{BUSY} --window 0:600 --kv-tokens 90000 --slo ttft:500"
     done = lapsbench(f"{line} --out never --print-config", run.room).fine()
@@ -297,6 +309,7 @@ CASES = {
             json_to,
             jobs,
             quiet,
+            smoke,
             print_config,
         ),
     )
@@ -315,4 +328,4 @@ def test_every_case_is_of_an_option():
 
 def test_every_setting_of_a_scenario_has_a_flag():
     keys = {{"policy": "policies"}.get(name, name) for name in OPTIONS}
-    assert set(Scenario.model_fields) == keys - {"scenario", "out", "json_to", "jobs", "quiet", "print_config"}
+    assert set(Scenario.model_fields) == keys - {"scenario", "out", "json_to", "jobs", "quiet", "smoke", "print_config"}

@@ -20,12 +20,12 @@ def complete_policy(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
-def check_json(target: str | None) -> None:
-    """Try the JSON target before the work, so that a bad path fails early; what it holds stays until there is more."""
+def check_target(target: str | None, flag: str = "--json") -> None:
+    """Try a file to write before the work, so that a bad path fails early; what it holds stays until there is more."""
     if target is None or target == "-":
         return
     if not target.strip():
-        raise UsageError("is empty", where="--json", hint="a file, or - for stdout")
+        raise UsageError("is empty", where=flag, hint="a file, or - for stdout")
     path = Path(target)
     try:
         if path.is_fifo() or path.is_char_device():
@@ -37,7 +37,7 @@ def check_json(target: str | None) -> None:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         what = f"cannot write: {reason}"
-        raise LapsbenchError(what, where=f"--json {target}", hint="a file in a folder that exists") from error
+        raise LapsbenchError(what, where=f"{flag} {target}", hint="a file in a folder that exists") from error
 
 
 def progress_bar(*, quiet: bool) -> Progress:
@@ -52,7 +52,11 @@ def progress_bar(*, quiet: bool) -> Progress:
 
 def write_json(content: dict[str, Any], target: str) -> LapsbenchError | None:
     """Write what `--json` asks for; return what went wrong with a file."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    return write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", target, "--json")
+
+
+def write_text(text: str, target: str, flag: str) -> LapsbenchError | None:
+    """Write what a flag asks for to a file, or - for stdout; return what went wrong with a file."""
     if target == "-":
         sys.stdout.write(text)
         return None
@@ -60,5 +64,5 @@ def write_json(content: dict[str, Any], target: str) -> LapsbenchError | None:
         Path(target).write_text(text, encoding="utf-8")
     except OSError as error:
         what = f"cannot write: {error.strerror or error}"
-        return LapsbenchError(what, where=f"--json {target}", hint="more room on the disk, or another place")
+        return LapsbenchError(what, where=f"{flag} {target}", hint="more room on the disk, or another place")
     return None

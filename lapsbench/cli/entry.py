@@ -12,9 +12,11 @@ from typing import Annotated
 import typer
 
 from lapsbench import __version__
+from lapsbench.cli.compare import compare
 from lapsbench.cli.policies import policies
 from lapsbench.cli.profile import profile
 from lapsbench.cli.replay import replay
+from lapsbench.cli.report import report
 from lapsbench.errors import LapsbenchError, UsageError
 
 INTERRUPTED = 130
@@ -49,7 +51,7 @@ def lapsbench(
         typer.echo(context.get_help())
 
 
-for verb in (replay, profile, policies):  # in the order of --help
+for verb in (replay, report, compare, profile, policies):  # in the order of --help
     app.command()(verb)
 
 

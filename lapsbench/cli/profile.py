@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsbench.cli.console import check_json, progress_bar, write_json
+from lapsbench.cli.console import check_target, progress_bar, write_json
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def profile(
         threads=threads,
         command=shlex.join(["lapsbench", *sys.argv[1:]]),
     )
-    check_json(json_to)
+    check_target(json_to)
     _measure(wanted, json_to, dry_run=dry_run, quiet=quiet)
 
 

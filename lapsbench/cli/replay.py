@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsbench.cli.console import check_json, complete_policy, progress_bar, write_json
+from lapsbench.cli.console import check_target, complete_policy, progress_bar, write_json
 
 if TYPE_CHECKING:
     from lapsbench.metrics.result import ReplayResult
@@ -67,6 +67,9 @@ def replay(
     ] = None,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Small defaults: seconds, for CI; other flags still count.")
+    ] = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings as a scenario file and stop.")
     ] = False,
@@ -97,11 +100,11 @@ def replay(
         "baseline": baseline,
         "calibration": calibration,
     }
-    wanted = read(scenario, flags)
+    wanted = read(scenario, flags, smoke=smoke)
     if print_config:
         typer.echo(as_toml(wanted), nl=False)
         return
-    check_json(json_to)
+    check_target(json_to)
     result, replayer = _run(wanted, out, jobs, quiet=quiet)
     _print(result, replayer, json_to, quiet=quiet)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lapsbench.metrics.summary import CellSummary
 
 Method = Literal["seeds", "blocks", "none"]
+Pair = tuple["CellSummary", "CellSummary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,28 @@ def ratio(
     """
     theirs = {cell.seed: cell for cell in select(cells, baseline, load)}
     pairs = [(cell, theirs[cell.seed]) for cell in select(cells, policy, load) if cell.seed in theirs]
-    partial = BY_NAME[metric].windowed and any(cell.unfinished for pair in pairs for cell in pair)
-    found, method, units = _interval([] if partial else pairs, metric)
-    if found.low is None:
-        method, units = "none", len(pairs)
+    found, method, units = paired(pairs, metric)
     return Comparison(policy, baseline, load, metric, found.value, found.low, found.high, method, units)
 
 
-def _interval(pairs: Sequence[tuple[CellSummary, CellSummary]], metric: str) -> tuple[Interval, Method, int]:
+def paired(pairs: Sequence[Pair], metric: str) -> tuple[Interval, Method, int]:
+    """Return the ratio of the first of every pair to the second, what its interval varies over, and how many of them.
+
+    A pair is one seed. Seeds that redraw nothing, as without drafts and with exact predictions, are one run and no
+    replicates: their interval would be a point, and certain of what it never varied. They count as one.
+    """
+    partial = BY_NAME[metric].windowed and any(cell.unfinished for pair in pairs for cell in pair)
+    if len(pairs) > 1 and all(_alike(pair, pairs[0]) for pair in pairs):
+        pairs = pairs[:1]
+    found, method, units = _interval([] if partial else pairs, metric)
+    return (found, method, units) if found.low is not None else (found, "none", len(pairs))
+
+
+def _alike(pair: Pair, other: Pair) -> bool:
+    return all(mine.metrics == theirs.metrics for mine, theirs in zip(pair, other, strict=True))
+
+
+def _interval(pairs: Sequence[Pair], metric: str) -> tuple[Interval, Method, int]:
     if len(pairs) == 1 and all(metric in cell.blocks for cell in pairs[0]):
         ours, theirs = (cell.blocks[metric] for cell in pairs[0])
         if len(ours) == len(theirs):

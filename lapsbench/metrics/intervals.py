@@ -58,16 +58,26 @@ def ratio_interval(upper: Sums, lower: Sums, *, serial: bool) -> Interval:
     moves both cancels. `serial` says that the parts follow each other in time: then their lag-1 correlation r widens
     the interval by sqrt((1 + r) / (1 - r)), as in Skart (Tafazzoli et al., INFORMS Journal on Computing 23(4), 2011).
     """
-    parts = len(upper)
     whole = _log_ratio(_total(upper), _total(lower))
     without = _log_ratio(_leave_one_out(upper), _leave_one_out(lower))
     if whole is None:
         nothing = upper.sums.sum() == 0 and lower.sums.sum() > 0
         return Interval(0.0 if nothing else None)
-    if without is None or parts < 2:
+    if without is None:
         return Interval(float(np.exp(whole[0])))
-    error = t_quantile(parts - 1) * _standard_error(without, serial=serial)
-    low, value, high = np.exp(whole[0] + np.array([-error, 0.0, error]))
+    return jackknife(float(whole[0]), without, serial=serial)
+
+
+def jackknife(log_ratio: float, without: Floats, *, serial: bool) -> Interval:
+    """Return the interval of a ratio from its logarithm, and its logarithms with each part left out.
+
+    Also for quantiles, as long as a part is large: leaving out d of n requests is consistent where d exceeds sqrt(n)
+    (Shao and Wu, Annals of Statistics 17(3), 1989).
+    """
+    if len(without) < 2:
+        return Interval(float(np.exp(log_ratio)))
+    error = t_quantile(len(without) - 1) * _standard_error(without, serial=serial)
+    low, value, high = np.exp(log_ratio + np.array([-error, 0.0, error]))
     return Interval(float(value), float(low), float(high))
 
 

@@ -34,10 +34,7 @@ def means(requests: RequestMetrics, outcome: Outcome, window: Flags, warmup: int
 
     The blocks depend on nothing but the number of requests and the cut: they hold the same ones under every policy.
     """
-    measured = max(len(window) - warmup, 1)
-    blocks = min(BLOCKS, measured // FEWEST_PER_BLOCK)
-    blocks = blocks if blocks >= FEWEST_BLOCKS else 1
-    block = (np.flatnonzero(window) - warmup) * blocks // measured
+    block, blocks = _blocks(window, warmup)
     found = {}
     for name, top, bottom in _ratios(requests, outcome, window):
         total = float(bottom.sum())
@@ -45,6 +42,27 @@ def means(requests: RequestMetrics, outcome: Outcome, window: Flags, warmup: int
             sums = Sums(_add_up(block, top, blocks), _add_up(block, bottom, blocks))
             found[name] = float(top.sum()) / total, sums
     return found
+
+
+def quantiles_without(values: Floats, share: float, window: Flags, warmup: int) -> Floats:
+    """Return a quantile of what is defined in the window with each block left out in turn, float64 [blocks].
+
+    Empty where there is but one block; NaN where leaving one out leaves nothing.
+    """
+    block, blocks = _blocks(window, warmup)
+    measured = values[window]
+    known = np.isfinite(measured)
+    measured, block = measured[known], block[known]
+    kept = (measured[block != number] for number in range(blocks if blocks > 1 else 0))
+    return np.array([np.quantile(each, share) if len(each) else math.nan for each in kept])
+
+
+def _blocks(window: Flags, warmup: int) -> tuple[Longs, int]:
+    """Return the block of each request of the window, and how many blocks there are."""
+    measured = max(len(window) - warmup, 1)
+    blocks = min(BLOCKS, measured // FEWEST_PER_BLOCK)
+    blocks = blocks if blocks >= FEWEST_BLOCKS else 1
+    return (np.flatnonzero(window) - warmup) * blocks // measured, blocks
 
 
 def quantiles(requests: RequestMetrics, window: Flags) -> dict[str, float]:

@@ -49,6 +49,7 @@ class Column:
         faint: not to be relied on.
         left: aligned to the left.
         name: what to call it when it was dropped, if not by its header.
+        metric: what the numbers are in `--json` and `values` what was rounded; "" and none where they are no metric.
         keep: columns of the lowest number are dropped first where the terminal is too narrow; 9 is never dropped.
     """
 
@@ -59,6 +60,13 @@ class Column:
     left: bool = False
     keep: int = 9
     name: str = ""
+    metric: str = ""
+    values: Sequence[float | None] = ()
+
+    @property
+    def title(self) -> str:
+        """The header in one line."""
+        return " ".join(word for word in self.head if word).replace("- ", "")
 
     @property
     def width(self) -> int:
@@ -105,7 +113,7 @@ def _versus(
         (cell.label for group in groups for cell in group if cell.policy == result.baseline), result.baseline
     )
     best = _best(groups, values, [text.split(" ")[0] for text in texts], sign=1)
-    return Column(("mean JCT", f"vs {baseline}"), texts, best, left=True)
+    return Column(("mean JCT", f"vs {baseline}"), texts, best, left=True, metric="jct_mean_s_ratio", values=values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,7 @@ class _Table:
         texts = units.column(values, scale)
         sign = -1 if BY_NAME[metric].better == "higher" else 1
         best = frozenset[int]() if faint else _best(self.groups, values, texts, sign)
-        return Column(head, texts, best, faint, keep=keep)
+        return Column(head, texts, best, faint, keep=keep, metric=metric, values=values)
 
 
 def _best(

@@ -5,7 +5,6 @@ Knows nothing of simulation: it reads a `ReplayResult`.
 
 from __future__ import annotations
 
-import re
 import textwrap
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lapsbench.metrics.pool import loads
-from lapsbench.report import notes
+from lapsbench.report import notes, units
 from lapsbench.report.columns import Column, Glyphs, columns
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ PIPE_WIDTH = 100
 """A pipe has no width, and its text must not depend on whose terminal it was."""
 WIDEST = 120
 MARGIN = 13
-NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +118,8 @@ def _style(column: Column, row: int) -> str:
 
 
 def _paragraph(text: str, width: int, style: str = "", indent: int = 0) -> list[Text]:
-    # a number is not parted from its unit
-    text = re.sub(r"(?<=\d) (?=(?:s|ms)\b|%)", NO_BREAK, text)
-    lines = textwrap.wrap(text, width, subsequent_indent=" " * indent, break_on_hyphens=False)
-    return [Text(line.replace(NO_BREAK, " "), style) for line in lines]
+    lines = textwrap.wrap(units.unparted(text), width, subsequent_indent=" " * indent, break_on_hyphens=False)
+    return [Text(line.replace(units.NO_BREAK, " "), style) for line in lines]
 
 
 def _labelled(label: str, text: str, width: int, style: str) -> list[Text]:

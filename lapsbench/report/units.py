@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from lapsbench.metrics.comparison import Comparison
 
 UNDEFINED = "-"
+NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def time_unit(values: Sequence[float | None]) -> tuple[str, float]:
@@ -60,6 +62,16 @@ def ratios(found: Sequence[Comparison | None], plus_minus: str) -> list[str]:
 def count(number: int, noun: str) -> str:
     """Write "1 seed", "1,000 seeds"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def unparted(text: str) -> str:
+    """Keep numbers and their units on one line."""
+    return re.sub(r"(?<=\d) (?=(?:s|ms)\b|%)", NO_BREAK, text)
+
+
+def prose(text: str) -> str:
+    """Write a sentence of the terminal as pages can."""
+    return unparted(text).replace("->", "\N{RIGHTWARDS ARROW}")
 
 
 def _write(value: float | None, decimals: int) -> str:

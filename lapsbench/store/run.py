@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Workload
 
 CELLS = b"lapsbench.cells"
+ESTIMATES = b"lapsbench.estimates"
 MANIFEST = "lapsbench.run/1"
 DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError)
 """What reading a damaged or foreign file of cells may raise."""
@@ -74,7 +75,7 @@ class RunFolder:
             raise LapsbenchError(
                 f"cannot make the folder: {reason}", where=str(folder), hint="another --out"
             ) from error
-        self._gathered = _cells_of(folder / "requests.parquet")
+        self._gathered = cells_of(folder / "requests.parquet")
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write `manifest.json`: everything needed to run this again."""
@@ -91,7 +92,7 @@ class RunFolder:
             if not part.exists() and key.key not in self._gathered:
                 return None
             table, scalars = self._load(key)
-            return _outcome(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
+            return outcome_of(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
         except DAMAGED:
             return None  # run it again
 
@@ -101,9 +102,12 @@ class RunFolder:
         metadata = json.dumps([_facts(key, outcome)]).encode()
         write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
 
-    def gather(self, keys: list[CellKey], summary: Mapping[str, list[Any]]) -> None:
-        """Write `requests.parquet` and `summary.parquet`, then let the parts go."""
-        write_parquet(pa.table(summary, schema=SUMMARY), self.folder / "summary.parquet", "summary")
+    def gather(
+        self, keys: list[CellKey], summary: Mapping[str, list[Any]], estimates: list[dict[str, Any]] | None = None
+    ) -> None:
+        """Write `requests.parquet`, and `summary.parquet` with estimates in its metadata; then let the parts go."""
+        extra = {ESTIMATES: json.dumps(estimates or []).encode()}
+        write_parquet(pa.table(summary, schema=SUMMARY), self.folder / "summary.parquet", "summary", extra=extra)
         target = self.folder / "requests.parquet"
         fresh = target.with_name("requests.parquet.part")
         try:
@@ -153,13 +157,24 @@ def _refuse_foreign(folder: Path) -> None:
         raise LapsbenchError(what, where=str(folder), hint="a new or empty --out folder")
 
 
-def _cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Map the key of each gathered cell to its row group and facts; empty where there is no readable file."""
+def cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
+    """Map the key of each gathered cell to its row group and facts; empty where they are not as we wrote them."""
     try:
-        metadata = pq.read_metadata(path).metadata or {}
-        return {facts["key"]: (i, facts) for i, facts in enumerate(json.loads(metadata[CELLS]))}
+        facts = facts_of(path)
+        if pq.read_metadata(path).num_row_groups != len(facts):
+            return {}
+        return {each["key"]: (i, each) for i, each in enumerate(facts)}
     except DAMAGED:
         return {}
+
+
+def facts_of(path: Path) -> list[dict[str, Any]]:
+    """Return what `requests.parquet` says of its cells; nothing where it does not."""
+    try:
+        found: list[dict[str, Any]] = json.loads((pq.read_metadata(path).metadata or {})[CELLS])
+    except DAMAGED:
+        return []
+    return found
 
 
 def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
@@ -192,22 +207,27 @@ def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
     return pa.table(columns, schema=REQUESTS)
 
 
-def _outcome(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[Any, Any]) -> Outcome:
+def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[Any, Any]) -> Outcome:
+    """Return what became of the requests of one cell: `table` has the columns of `REQUESTS`."""
+
     def column(name: str) -> Any:
         return table[name].combine_chunks().to_numpy(zero_copy_only=False)
 
-    status = np.array([STATUS.index(name) for name in STATUS], np.uint8)
-    names = np.array(column("status"), dtype=object)
     return Outcome(
         **{
             name: column(name).astype(np.float64) for name in ("admitted_s", "first_token_s", "finished_s", "itl_max_s")
         },
         **{name: column(name).astype(np.int32) for name in ("rounds", "accepted_tokens", "preemptions")},
         recomputed_tokens=column("recomputed_tokens").astype(np.int64),
-        status=np.select([names == name for name in STATUS], list(status)).astype(np.uint8),
+        status=_status(table["status"].combine_chunks()),
         alone_s=alone_s,
         **{name: scalars[name] for name in SCALARS},
     )
+
+
+def _status(column: pa.DictionaryArray) -> np.ndarray[Any, Any]:
+    places = np.array([STATUS.index(name) for name in column.dictionary.to_pylist()], np.uint8)
+    return np.asarray(places[column.indices.to_numpy()], np.uint8)
 
 
 def _nullable(values: np.ndarray[Any, Any]) -> pa.Array:

@@ -1,0 +1,97 @@
+"""`lapsbench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lapsbench.cli.console import check_target, progress_bar, write_text
+from lapsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lapsbench.reading import Run
+    from lapsbench.report.plots import Subject
+
+
+def report(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders that `replay --out` kept.")],
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one page that opens offline.")] = None,
+    markdown: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Write Markdown, plots beside it; - for stdout, no plots.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")] = False,
+) -> None:
+    """Show finished runs: the table again, a page, or Markdown.
+
+    Without an option, the table as replay printed it.
+    """
+    check_target(html, "--html")
+    check_target(markdown, "--markdown")
+    if html == "-":
+        raise UsageError("a page is for a file", where="--html", hint="--html report.html")
+    if twice := sorted({run for run in runs if runs.count(run) > 1}):
+        raise UsageError("is given twice", where=twice[0], hint="each run once")
+    plots = html is not None or markdown not in (None, "-")
+    opened, subjects = _open(runs, plots=plots, quiet=quiet)
+    if html is not None:
+        from lapsbench.report.page import page
+
+        _write(page(subjects), html, "--html")
+    if markdown is not None:
+        _markdown(opened, subjects, markdown)
+    if html is None and markdown is None:
+        _print(opened, quiet=quiet)
+
+
+def _open(folders: Sequence[str], *, plots: bool, quiet: bool) -> tuple[list[Run], list[Subject]]:
+    """Read the runs, and what their plots are drawn from where plots are wanted."""
+    from lapsbench.reading import open_run
+
+    opened: list[Run] = []
+    subjects: list[Subject] = []
+    with progress_bar(quiet=quiet) as bar:
+        task = bar.add_task("reading", total=None)
+        tick: Callable[[], None] = lambda: bar.advance(task)  # noqa: E731 - one word for a callback
+        opened = [open_run(folder, tick) for folder in folders]
+        if plots:
+            from lapsbench.report.plots import Subject
+            from lapsbench.report.plots.curves import curves
+
+            bar.update(task, description="drawing", completed=0, total=sum(len(run.saved.cells) for run in opened))
+            alone = len(opened) == 1
+            subjects = [Subject(run, curves(run, len(opened), tick), "" if alone else run.name) for run in opened]
+    return opened, subjects
+
+
+def _markdown(runs: Sequence[Run], subjects: Sequence[Subject], target: str) -> None:
+    from lapsbench.report.markdown import markdown, pictures
+
+    if target == "-":
+        _write(markdown(runs), target, "--markdown")
+        return
+    path = Path(target)
+    shown = pictures(subjects, path.stem)
+    for name, (_, svg) in shown.items():
+        _write(svg, str(path.with_name(name)), "--markdown")
+    _write(markdown(runs, shown), target, "--markdown")
+
+
+def _write(text: str, target: str, flag: str) -> None:
+    if failed := write_text(text, target, flag):
+        raise failed
+
+
+def _print(runs: Sequence[Run], *, quiet: bool) -> None:
+    from rich.console import Console
+
+    from lapsbench.report.table import render
+
+    stdout, stderr = Console(highlight=False), Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+    for place, run in enumerate(runs):
+        if len(runs) > 1:
+            stdout.print(f"{'' if place == 0 else chr(10)}{run.name}", markup=False, soft_wrap=True, style="bold")
+        render(run.result, stdout, advice=stderr)

@@ -1,0 +1,195 @@
+"""A finished run folder, open for reading: its manifest, its cells, and the requests of one cell at a time.
+
+Knows files; knows nothing of metrics, and nothing of how the run was made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapsbench import schema
+from lapsbench.errors import LapsbenchError
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, SCALARS, cells_of, facts_of, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from lapsbench.core import Floats, Ints, Outcome
+
+AGAIN = "the same `lapsbench replay ... --out` again: it keeps what is whole"
+PARTS = MappingProxyType(
+    {
+        "cells": list,
+        "engine": dict,
+        "oracles": list,
+        "profile": dict,
+        "scenario": dict,
+        "sources": dict,
+        "trace": dict,
+        "versions": dict,
+    }
+)
+"""What a manifest must hold for a report."""
+CELL = frozenset({"policy", "load", "seed", "key"})
+SummaryKey = tuple[str, float | None, int | None, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedCell:
+    """A cell, where its requests are, and what only the whole cell has (steps, look-ups, why it stopped).
+
+    Attributes:
+        rows: a row group, or the first row and how many.
+    """
+
+    policy: str
+    load: float | None
+    seed: int
+    rows: int | tuple[int, int]
+    scalars: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The requests of one cell, in arrival order."""
+
+    arrival_s: Floats
+    prompt_tokens: Ints
+    output_tokens: Ints
+    predicted_tokens: Floats
+    outcome: Outcome
+
+
+class SavedRun:
+    """One finished run folder.
+
+    Attributes:
+        manifest: as JSON; `part` reads it, and says what is missing.
+        cells: in the order they were replayed in.
+
+    Raises:
+        LapsbenchError: not a run folder, or one that has not been finished.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _manifest(folder)
+        path = folder / "requests.parquet"
+        if not path.exists():
+            raise LapsbenchError("the run is not finished", where=str(folder), hint=AGAIN)
+        listed = cells_of(path).values()
+        self.cells = [
+            SavedCell(facts["policy"], facts["load"], facts["seed"], group, facts) for group, facts in listed
+        ] or _scan(path)
+        self._belong_together()
+
+    def _belong_together(self) -> None:
+        """Refuse the requests of an earlier command, which a new one has not replaced before it was interrupted."""
+        wanted = {(cell["policy"], cell["load"], cell["seed"]): cell["key"] for cell in self.part("cells")}
+        found = {(cell.policy, cell.load, cell.seed): cell.scalars.get("key") for cell in self.cells}
+        if wanted.keys() != found.keys() or any(key not in (None, wanted[cell]) for cell, key in found.items()):
+            raise LapsbenchError("the run is not finished", where=str(self.folder), hint=AGAIN)
+
+    def part(self, *keys: str) -> Any:
+        """Return a value of the manifest by the keys that lead to it."""
+        value: Any = self.manifest
+        for key in keys:
+            try:
+                value = value[key]
+            except (LookupError, TypeError) as error:
+                where = str(self.folder / "manifest.json")
+                raise LapsbenchError(f"{'.'.join(keys)} is missing", where=where, hint=AGAIN) from error
+        return value
+
+    @cached_property
+    def summary(self) -> dict[SummaryKey, tuple[float | None, float | None, float | None, int]]:
+        """The rows of summary.parquet: value, low, high and n by policy, load, seed, metric and statistic."""
+        table = schema.read_parquet(self.folder / "summary.parquet", "summary", schema.SUMMARY)
+        rows = zip(*(table[name].to_pylist() for name in table.schema.names), strict=True)
+        return {(policy, load, seed, metric, kind): tuple(rest) for policy, load, seed, metric, kind, *rest in rows}
+
+    def requests(self, cell: SavedCell) -> Requests:
+        """Read the requests of one cell."""
+        path = self.folder / "requests.parquet"
+        try:
+            table = self._table(path, cell.rows)
+            whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
+            counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
+            outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
+        except DAMAGED as error:
+            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
+        return Requests(**whole, **counts, outcome=outcome)
+
+    def _table(self, path: Path, rows: int | tuple[int, int]) -> pa.Table:
+        if not isinstance(rows, int):
+            return self._all.slice(*rows)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read_row_group(rows).cast(schema.REQUESTS)
+
+    @cached_property
+    def _all(self) -> pa.Table:
+        return schema.read_parquet(self.folder / "requests.parquet", "requests", schema.REQUESTS)
+
+    def estimates(self) -> list[dict[str, Any]]:
+        """Return how soon a request's rounds told its acceptance; nothing where the run did not keep it."""
+        try:
+            metadata = pq.read_metadata(self.folder / "summary.parquet").metadata or {}
+            found: list[dict[str, Any]] = json.loads(metadata.get(ESTIMATES, b"[]"))
+        except DAMAGED:
+            return []
+        return found
+
+
+def _scan(path: Path) -> list[SavedCell]:
+    """Find the cells of a file that somebody else wrote: rows of one cell must follow each other."""
+    wanted = pa.schema([("policy", pa.string()), ("load", pa.float64()), ("seed", pa.int32())])
+    table = schema.read_parquet(path, "requests", wanted)
+    keys = list(zip(*(table[name].to_pylist() for name in wanted.names), strict=True))
+    starts = [place for place, key in enumerate(keys) if place == 0 or key != keys[place - 1]]
+    found = [keys[start] for start in starts]
+    if not found or len(set(found)) < len(found):
+        what = "holds no requests" if not found else "mixes the rows of its cells"
+        raise LapsbenchError(what, where=str(path), hint=AGAIN)
+    facts = {(each.get("policy"), each.get("load"), each.get("seed")): each for each in facts_of(path)}
+    unknown = dict.fromkeys(SCALARS, 0) | {"stopped": ""}
+    ends = [*starts[1:], len(keys)]
+    return [
+        SavedCell(policy, load, seed, (start, end - start), unknown | facts.get((policy, load, seed), {}))
+        for (policy, load, seed), start, end in zip(found, starts, ends, strict=True)
+    ]
+
+
+def _whole(table: Any, name: str) -> Any:
+    if table[name].null_count:
+        raise ValueError(f"column {name} holds a null")
+    return table[name].combine_chunks().to_numpy()
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    hint = "the folder given to `lapsbench replay --out`"
+    try:
+        found = json.loads((folder / "manifest.json").read_bytes())
+        known = found["schema"] == MANIFEST
+    except (FileNotFoundError, NotADirectoryError) as error:
+        what = "no such run folder" if not folder.exists() else "is not a run folder: it has no manifest.json"
+        raise LapsbenchError(what, where=str(folder), hint=hint) from error
+    except (OSError, LookupError, ValueError, TypeError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or "not JSON of a run"
+        raise LapsbenchError(f"cannot be read ({reason})", where=str(folder / "manifest.json"), hint=hint) from error
+    if not known:
+        raise LapsbenchError(f"holds {found['schema']!r}, not {MANIFEST!r}", where=str(folder), hint=hint)
+    damaged = [key for key, kind in PARTS.items() if not isinstance(found.get(key), kind)]
+    if damaged or not all(isinstance(cell, dict) and cell.keys() >= CELL for cell in found["cells"]):
+        what = f"{', '.join(damaged) or 'cells'} cannot be read"
+        raise LapsbenchError(what, where=str(folder / "manifest.json"), hint=AGAIN)
+    return dict(found)

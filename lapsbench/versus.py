@@ -1,0 +1,205 @@
+"""Two run folders against each other: pair the requests, judge the changes, say what else differs.
+
+Knows files and metrics; knows nothing of simulation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapsbench.core import FINISHED
+from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.metrics.versus import Change, Pair, change, without_blocks
+from lapsbench.reading import summary_of, warmup_of
+from lapsbench.store.saved import SavedRun
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lapsbench.metrics.gate import Gate, Outcome
+    from lapsbench.store.saved import Requests, SavedCell
+
+SHOWN = ("jct_mean_s", "jct_p99_s")
+"""Metrics that are always compared, beside those of gates."""
+ALLOW = "--allow-different-work to compare them all the same, or replaying both on one trace at one --rate"
+
+FATE = (
+    "admitted_s",
+    "first_token_s",
+    "finished_s",
+    "rounds",
+    "accepted_tokens",
+    "preemptions",
+    "recomputed_tokens",
+    "status",
+    "itl_max_s",
+    "alone_s",
+)
+"""What became of a request, as fields of `core.Outcome`."""
+
+Key = tuple[str, float | None, int]
+Cells = dict[Key, "SavedCell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A setting, version or hash that is not the same in both runs."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A gate and a change it is about."""
+
+    gate: Gate
+    change: Change
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """What comparing two runs says. `unpaired` are cells that only one of them has."""
+
+    before: str
+    after: str
+    changes: Sequence[Change]
+    judged: Sequence[Judged]
+    differences: Sequence[Difference]
+    unpaired: Sequence[str]
+    other_work: str
+
+
+def compare_runs(
+    before: str,
+    after: str,
+    gates: Sequence[Gate] = (),
+    *,
+    allow_different_work: bool = False,
+    progress: Callable[[], None] = lambda: None,
+) -> Versus:
+    """Compare two run folders.
+
+    Raises:
+        LapsbenchError: a folder that is no finished run; different work, unless that is allowed; nothing in common.
+        UsageError: a gate on a policy that neither run has.
+    """
+    runs = SavedRun(Path(before)), SavedRun(Path(after))
+    cells: list[Cells] = [{(cell.policy, cell.load, cell.seed): cell for cell in run.cells} for run in runs]
+    common = [key for key in cells[1] if key in cells[0]]
+    where = f"{before} and {after}"
+    if not common:
+        raise LapsbenchError("have no policy, load and seed in common", where=where, hint="runs of the same cells")
+    _refuse_unknown(gates, {policy for policy, _, _ in common})
+    metrics = tuple(dict.fromkeys((*SHOWN, *(gate.metric for gate in gates))))
+    groups: dict[tuple[str, float | None], list[Pair]] = {}
+    other_work = ""
+    for key in common:
+        pair, other = _pair(runs, (cells[0][key], cells[1][key]), metrics)
+        if other and not allow_different_work:
+            raise LapsbenchError(f"are different work: {other} ({_named(key)})", where=where, hint=ALLOW)
+        other_work = other_work or other
+        groups.setdefault(key[:2], []).append(pair)
+        progress()
+    changes = [change(pairs, metric) for pairs in groups.values() for metric in metrics]
+    return Versus(
+        before,
+        after,
+        changes,
+        [Judged(gate, each, gate.judge(each)) for gate in gates for each in changes if gate.concerns(each)],
+        list(_differences(*runs)),
+        [*_unpaired(cells[0], cells[1], before), *_unpaired(cells[1], cells[0], after)],
+        other_work,
+    )
+
+
+def _pair(
+    runs: tuple[SavedRun, SavedRun], cells: tuple[SavedCell, SavedCell], metrics: Sequence[str]
+) -> tuple[Pair, str]:
+    """Return a pair, and in which way its two sides are different work ("" if they are not)."""
+    sides = [run.requests(cell) for run, cell in zip(runs, cells, strict=True)]
+    drafts = {run.part("engine", "draft_tokens") for run in runs}
+    other = _other_work(*sides) or ("" if len(drafts) > 1 else _other_acceptance(*sides))
+    # one cut for both: the later one
+    warmup = max(warmup_of(run, cell) for run, cell in zip(runs, cells, strict=True))
+    summaries = [summary_of(run, cell, side, warmup) for run, cell, side in zip(runs, cells, sides, strict=True)]
+    without = {}
+    if not other:
+        outcomes = (sides[0].outcome, sides[1].outcome)
+        without = without_blocks(sides[0].arrival_s, sides[0].output_tokens, outcomes, warmup, metrics)
+    return Pair(summaries[0], summaries[1], _identical(*sides), without), other
+
+
+def _other_work(before: Requests, after: Requests) -> str:
+    if len(before.arrival_s) != len(after.arrival_s):
+        return f"{len(before.arrival_s):,} requests and {len(after.arrival_s):,}"
+    for name in ("prompt_tokens", "output_tokens"):
+        if not np.array_equal(getattr(before, name), getattr(after, name)):
+            return f"requests differ in {name}"
+    return "" if np.array_equal(before.arrival_s, after.arrival_s) else "requests arrive at other times"
+
+
+def _other_acceptance(before: Requests, after: Requests) -> str:
+    """With as many drafts a round, a request takes the same rounds whatever the engine, if it accepts the same."""
+    both = (before.outcome.status == FINISHED) & (after.outcome.status == FINISHED)
+    same = np.array_equal(before.outcome.rounds[both], after.outcome.rounds[both])
+    return "" if same else "requests accept other drafts"
+
+
+def _identical(before: Requests, after: Requests) -> bool:
+    """Whether every request fared exactly the same, down to the last bit."""
+    if _other_work(before, after):
+        return False
+    pairs = ((getattr(before.outcome, name), getattr(after.outcome, name)) for name in FATE)
+    return all(np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f") for mine, theirs in pairs)
+
+
+def _refuse_unknown(gates: Sequence[Gate], policies: set[str]) -> None:
+    for gate in gates:
+        if gate.policy is not None and gate.policy not in policies:
+            what = f"{gate.policy} is not in both runs"
+            raise UsageError(what, where=f"--fail-if {gate.text!r}", hint=f"one of: {', '.join(sorted(policies))}")
+
+
+def _unpaired(mine: Cells, theirs: Cells, name: str) -> list[str]:
+    return [f"only {name} has {_named(key)}" for key in mine if key not in theirs]
+
+
+def _named(key: Key) -> str:
+    policy, load, seed = key
+    return f"{policy}, {'' if load is None else f'load {load:g}, '}seed {seed}"
+
+
+def _differences(before: SavedRun, after: SavedRun) -> Iterator[Difference]:
+    sides = [dict(_settings(run)) for run in (before, after)]
+    for what in dict.fromkeys((*sides[0], *sides[1])):
+        texts = [str(side.get(what, "-")) for side in sides]
+        if texts[0] != texts[1]:
+            yield Difference(what, *texts)
+
+
+def _settings(run: SavedRun) -> Iterator[tuple[str, Any]]:
+    """Yield what one would want to know when two runs disagree."""
+    yield "lapsbench", run.part("lapsbench")
+    yield "hash of the simulator's code", run.part("code")
+    for name, source in run.part("sources").items():
+        yield f"hash of the file of {name}", source
+    for name, version in run.part("versions").items():
+        yield f"version of {name}", version
+    for noun in ("trace", "profile"):
+        yield noun, run.part(noun, "name")
+        yield f"hash of the {noun}", run.part(noun, "sha256_32")
+    yield "requests", run.part("trace", "requests")
+    for name, value in run.part("engine").items():
+        yield name, value
+    yield "predictions", run.part("predict")
+    yield "calibration", run.part("calibration")
+    yield "capacity, req/s", f"{run.part('capacity_rps'):.6g}"
+    for name in ("rate", "window", "limit", "slo", "baseline"):
+        yield name, run.part("scenario", name)
