@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapsbench import files
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
@@ -132,14 +133,14 @@ def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema
         LapsbenchError: no such file, not Parquet, another kind or version, a column missing or of the wrong type.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(files.parquet(path), page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
     except FileNotFoundError as error:
         raise LapsbenchError("no such file", where=str(path), hint="the full path of the file") from error
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         # the text begins with the path once more
-        reason = _first_line(error).rpartition("': ")[2]
+        reason = files.first_line(error).rpartition("': ")[2]
         raise LapsbenchError(
             f"not a readable Parquet file ({reason})", where=str(path), hint="writing or copying it again"
         ) from error
@@ -184,11 +185,7 @@ def _cast(table: pa.Table, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
         return table[wanted.name].cast(wanted.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
         raise LapsbenchError(
-            f"column {wanted.name!r} does not read as {wanted.type} ({_first_line(error)})",
+            f"column {wanted.name!r} does not read as {wanted.type} ({files.first_line(error)})",
             where=str(path),
             hint=f"{wanted.type} values",
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__

@@ -161,7 +161,7 @@ BAD = [
     ("foreign Parquet", "replay --trace foreign.parquet", ERROR, "foreign.parquet", "'arrival_s'", "missing"),
     ("binary garbage", "replay --trace garbage.bin", ERROR, "garbage.bin", "not a text file"),
     ("wrong encoding", "replay --trace latin1.csv", ERROR, "latin1.csv", "line 2", "UTF-8"),
-    ("compressed trace", "replay --trace packed.csv.gz", ERROR, "gzip", "unpacking"),
+    ("compressed trace cut short", "replay --trace packed.csv.gz", ERROR, "gzip", "truncated"),
     ("cut JSONL", "replay --trace cut.jsonl", ERROR, "cut.jsonl", "row 2"),
     ("missing column", "replay --trace no_column.csv", ERROR, "no_column.csv", "'output_tokens'"),
     ("column twice", "replay --trace twice.csv", ERROR, "twice.csv", "'output_tokens'", "twice"),

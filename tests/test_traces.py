@@ -114,10 +114,19 @@ def test_the_slice_in_milliseconds_reads_in_seconds():
     assert trace.arrival_s[-1] == pytest.approx(350.813259)
 
 
-def test_a_format_without_a_reader_is_refused_by_its_columns():
-    text = refused(shared("mooncake_conversation_trace.jsonl"))
+def test_mooncake_reads_as_it_lies_ties_and_all():
+    trace = open_trace(shared("mooncake_conversation_trace.jsonl"))
+    assert holds(trace)
+    assert len(trace) == 12_031
+    assert (trace.prompt_tokens[0], trace.output_tokens[0]) == (6758, 500)
+    assert int((np.diff(trace.arrival_s) == 0).sum()) == 10_851
+    assert trace.notes == ("10851 rows arrive with the one before: in the order of the file",)
+
+
+def test_a_format_without_a_reader_is_refused_by_its_columns(file):
+    text = refused(file('{"when": 0, "input_length": 3}\n', "x.jsonl"))
     assert "'input_length'" in text
-    assert "arrival_s,prompt_tokens,output_tokens (native)" in text
+    assert "--columns" in text
 
 
 # --- formats
@@ -206,11 +215,16 @@ def test_rows_out_of_order_are_sorted_stably_and_counted(file):
     trace = open_trace(file(NATIVE + "5,1,1\n3,2,1\n5,3,1\n3,4,1\n9,5,1\n"))
     assert trace.arrival_s.tolist() == [3, 3, 5, 5, 9]
     assert trace.prompt_tokens.tolist() == [2, 4, 1, 3, 5]
-    assert trace.notes == ("2 rows were out of order: sorted",)
+    assert trace.notes == (
+        "2 rows were out of order: sorted",
+        "2 rows arrive with the one before: in the order of the file",
+    )
 
 
-def test_equal_arrivals_are_in_order(file):
-    assert open_trace(file(NATIVE + "1,1,1\n1,2,1\n1,3,1\n")).notes == ()
+def test_equal_arrivals_are_in_order_and_counted(file):
+    trace = open_trace(file(NATIVE + "1,1,1\n1,2,1\n1,3,1\n"))
+    assert trace.prompt_tokens.tolist() == [1, 2, 3]
+    assert trace.notes == ("2 rows arrive with the one before: in the order of the file",)
 
 
 def test_azure_rows_without_tokens_are_dropped_counted_and_do_not_set_the_clock(file):
@@ -219,13 +233,17 @@ def test_azure_rows_without_tokens_are_dropped_counted_and_do_not_set_the_clock(
     kept = [i for i in range(12) if i % 4 and i % 3]
     assert trace.prompt_tokens.tolist() == [i % 4 for i in kept]
     assert trace.arrival_s.tolist() == [i - kept[0] for i in kept]
-    assert trace.notes == (f"{12 - len(kept)} rows with no tokens: dropped",)
+    assert trace.notes == (
+        "3 rows with no prompt tokens: dropped",
+        "3 rows with no output tokens (failed): dropped",
+    )
+    assert len(kept) == 6
     assert trace.provenance["rows_read"] == 12
 
 
 def test_nothing_left_after_dropping_is_an_error_that_says_so(file):
     text = refused(file("arrival_ms,prompt_tokens,output_tokens\n0,1,0\n"))
-    assert "1 row with no tokens: dropped" in text
+    assert "1 row with no output tokens (failed): dropped" in text
 
 
 def test_blank_lines_are_skipped_and_counted(file):
@@ -242,7 +260,7 @@ def test_every_row_is_kept_or_counted(file):
     counted = Counter()
     for note in trace.notes:
         if "dropped" in note:
-            counted["dropped"] = int(note.split()[0])
+            counted["dropped"] += int(note.split()[0])
         if note.startswith("window"):
             kept, _, of = note.split(": ")[1].split()[:3]
             counted["window"] = int(of) - int(kept)
@@ -375,14 +393,14 @@ def test_a_column_that_is_there_twice_is_refused_where_it_matters(file, tmp_path
         (AZURE.encode(), "holds no requests"),
         (b"PAR1", "truncated or damaged"),
         (b"\x89PNG\r\n\x1a\n\0\0", "is not a text file"),
-        (b"\x1f\x8b\x08\0", "is compressed (gzip)"),
+        (b"\x1f\x8b\x08\0", "is gzip, but truncated or damaged"),
         (THREE.encode("utf-16"), "is not"),
         (b"arrival_s,pr\xe9mpt\n", "is not UTF-8"),
         (NATIVE.encode() + b"0,1,1\n1,\xff,1\n", "line 3: is not UTF-8"),
         (NATIVE.encode() + b'0,1,1\n1,"1,1\n2,1,1\n', "closing every quote"),
         (b"[\n{}\n]", "no known trace format"),
         (b"{", "row 1: is not a JSON object"),
-        (b"[" * 100_000, "no known trace format"),
+        (b"[" * 100_000, "row 1: is not a JSON object"),
         (b'{"a":' * 100_000, "row 1: is not a JSON object"),
         (b"x" * (1 << 20), "is not a text file"),
     ],
@@ -410,7 +428,7 @@ def test_truncated_and_foreign_parquet_are_refused(file, tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UsageError, match=r"no shipped trace is called 'chatt'.*try chat or code, or the path"):
+    with pytest.raises(UsageError, match=r"no shipped trace is called 'chatt'.*try chat or code, a name of"):
         open_trace("chatt")
     with pytest.raises(UsageError, match="chat or code"):
         open_trace("")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from lapsbench.core import Floats, Ints, Strings, Trace
+from lapsbench.core import Trace
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces.table import count
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lapsbench.core import Floats, Ints, Strings
+    from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.table import Table
+
+_T = TypeVar("_T", bound=np.generic)
 
 _TOKENS_MOST = 2**31 - 1
 
@@ -48,18 +54,49 @@ def strings(table: Table, column: str) -> Strings | None:
     return table.frame[column].fill_null("").to_numpy().astype(object, copy=False)
 
 
-def azure(table: Table, reader: str, *, arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints) -> Trace:
-    """Return the requests of an Azure trace: rows without tokens dropped and counted, the first arrival at 0."""
+def served(
+    table: Table,
+    reader: str,
+    failed: Failed,
+    *,
+    arrival_s: Floats,
+    prompt_tokens: Ints,
+    output_tokens: Ints,
+    category: Strings | None = None,
+    client_id: Strings | None = None,
+    prompt_id: Strings | None = None,
+    predicted_tokens: Floats | None = None,
+) -> Trace:
+    """Return the requests of somebody else's log, the first arrival at 0.
+
+    Rows without a prompt are dropped and counted, and so are those without output (they failed), unless `failed` is
+    "keep": then they ask for one token.
+    """
+    outputless = (prompt_tokens > 0) & (output_tokens == 0)
+    if failed == "keep":
+        output_tokens = np.where(outputless, np.int32(1), output_tokens)
     kept = (prompt_tokens > 0) & (output_tokens > 0)
-    dropped = int(len(kept) - kept.sum())
-    first = arrival_s[kept].min() if kept.any() else 0.0
+    fate = "kept with 1 output token" if failed == "keep" else "dropped"
+    promptless, outputless_rows = int((prompt_tokens == 0).sum()), int(outputless.sum())
+    notes = [f"{count(promptless, 'row')} with no prompt tokens: dropped"] if promptless else []
+    notes += [f"{count(outputless_rows, 'row')} with no output tokens (failed): {fate}"] if outputless_rows else []
+    rows = slice(None) if kept.all() else kept
+    since_s = arrival_s[rows]
+
+    def pick(column: NDArray[_T] | None) -> NDArray[_T] | None:
+        return None if column is None else column[rows]
+
     return Trace(
         name="",
-        arrival_s=arrival_s[kept] - first,
-        prompt_tokens=prompt_tokens[kept],
-        output_tokens=output_tokens[kept],
-        notes=(*table.notes, *((f"{count(dropped, 'row')} with no tokens: dropped",) if dropped else ())),
-        provenance=origin(table, reader),
+        arrival_s=since_s - (since_s.min() if len(since_s) else 0.0),
+        prompt_tokens=prompt_tokens[rows],
+        output_tokens=output_tokens[rows],
+        category=pick(category),
+        client_id=pick(client_id),
+        prompt_id=pick(prompt_id),
+        predicted_tokens=pick(predicted_tokens),
+        notes=(*table.notes, *notes),
+        provenance={**origin(table, reader), "rows_dropped": int(len(kept) - kept.sum())},
     )
 
 

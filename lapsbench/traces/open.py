@@ -8,29 +8,51 @@ from typing import TYPE_CHECKING
 
 from lapsbench import resources
 from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.traces.catalog import CATALOG, cached
+from lapsbench.traces.columns import Columns
 from lapsbench.traces.readers import reader_for
+from lapsbench.traces.readers.chosen import read_chosen
 from lapsbench.traces.shape import cut, in_order
 from lapsbench.traces.source import inspect
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace
+    from lapsbench.traces.readers.reader import Failed
 
 
-def open_trace(source: str, *, window: tuple[float, float] | None = None, limit: int | None = None) -> Trace:
+def open_trace(
+    source: str,
+    *,
+    window: tuple[float, float] | None = None,
+    limit: int | None = None,
+    columns: str | None = None,
+    time_unit: str | None = None,
+    failed: Failed = "drop",
+) -> Trace:
     """Read a trace, check every row, and keep what was asked for.
 
     Args:
-        source: a shipped name ("chat", "code") or the path of a file; docs/traces.md lists the formats.
+        source: a shipped name ("chat", "code"), a fetched name of the catalogue, or the path of a file; docs/traces.md
+            lists the formats.
         window: seconds from the first arrival, start included, end not; the first arrival kept becomes 0.
         limit: at most this many requests, the earliest of the window.
+        columns: for a layout of one's own, which column holds what: "arrival=ts,prompt=in,output=out".
+        time_unit: of the arrivals of such a file: s, ms, us, ns, min or h.
+        failed: "drop" requests without output, or "keep" them with one output token.
 
     Raises:
-        UsageError: no such shipped name; a window or limit that means nothing.
+        UsageError: no such name; a window, limit, column or unit that means nothing.
         LapsbenchError: the file cannot be read as a trace, or nothing is left of it.
     """
+    if time_unit is not None and columns is None:
+        raise UsageError("goes with --columns", where="--time-unit", hint="--columns arrival=...,prompt=...,output=...")
+    chosen = Columns.parse(columns) if columns is not None else None
     path = _find(source)
     origin = inspect(path)
-    trace = in_order(reader_for(origin).read(origin))
+    if chosen is not None:
+        trace = in_order(read_chosen(origin, chosen, time_unit, failed))
+    else:
+        trace = in_order(reader_for(origin).read(origin, failed))
     if not len(trace):
         dropped = f" ({'; '.join(trace.notes)})" if trace.notes else ""
         raise LapsbenchError(f"holds no requests{dropped}", where=str(path), hint="a file with at least one row")
@@ -43,12 +65,22 @@ def _find(source: str) -> Path:
         return resources.shipped("traces") / f"{source}.parquet"
     path = Path(source)
     looks_like_a_name = source and path.name == source and not path.suffix
-    if not source or (looks_like_a_name and not _exists(path)):
-        raise UsageError(
-            f"no shipped trace is called {source!r}, and no file is",
-            where="trace",
-            hint=f"{' or '.join(known) or 'installing lapsbench again'}, or the path of a file",
-        )
+    if source and (not looks_like_a_name or _exists(path)):
+        return path
+    if source in CATALOG:
+        return _fetched(source)
+    raise UsageError(
+        f"no shipped trace is called {source!r}, and no file is",
+        where="trace",
+        hint=f"{' or '.join(known) or 'installing lapsbench again'}, a name of `lapsbench traces list`, or the path "
+        "of a file",
+    )
+
+
+def _fetched(name: str) -> Path:
+    path = cached(CATALOG[name])
+    if not _exists(path):
+        raise LapsbenchError("is not on this machine yet", where=f"trace {name}", hint=f"lapsbench traces get {name}")
     return path
 
 

@@ -19,13 +19,16 @@ _T = TypeVar("_T", bound=np.generic)
 
 
 def in_order(trace: Trace) -> Trace:
-    """Return the rows by arrival, equal arrivals as they were."""
-    late = trace.arrival_s < np.maximum.accumulate(trace.arrival_s)
-    if not late.any():
-        return trace
-    number = int(late.sum())
-    note = f"{number} row{' was' if number == 1 else 's were'} out of order: sorted"
-    return _take(trace, np.argsort(trace.arrival_s, kind="stable"), note)
+    """Return the rows by arrival, equal arrivals as they were; both are noted."""
+    late = int((trace.arrival_s < np.maximum.accumulate(trace.arrival_s)).sum())
+    if late:
+        note = f"{late} row{' was' if late == 1 else 's were'} out of order: sorted"
+        trace = _take(trace, np.argsort(trace.arrival_s, kind="stable"), note)
+    ties = int((np.diff(trace.arrival_s) == 0).sum())
+    if ties:
+        note = f"{ties} row{' arrives' if ties == 1 else 's arrive'} with the one before: in the order of the file"
+        trace = replace(trace, notes=(*trace.notes, note))
+    return trace
 
 
 def cut(trace: Trace, *, window: tuple[float, float] | None = None, limit: int | None = None) -> Trace:

@@ -1,4 +1,4 @@
-"""Looks at a file before it is read: Parquet, CSV or JSONL by content, and which columns it has.
+"""Looks at a file before it is read: Parquet, CSV, JSON or JSON lines by content, and which columns it has.
 
 Knows containers; what the columns mean is for the readers.
 """
@@ -8,26 +8,29 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapsbench import files
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Container = Literal["parquet", "csv", "jsonl"]
+Container = Literal["parquet", "csv", "jsonl", "json"]
 
 _HEAD_BYTES = 1 << 20
-_BOM = b"\xef\xbb\xbf"
-_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file and what its beginning tells: container and column names, in file order."""
+    """A file and what its beginning tells: container and column names, in file order.
+
+    Attributes:
+        container: "json" is one document, over as many lines as it likes: a record, or a list of them.
+    """
 
     path: Path
     container: Container
@@ -39,12 +42,12 @@ class Source:
         return f"{place}, column {column!r}"
 
     def text(self) -> bytes:
-        """Return the whole file, without a byte-order mark.
+        """Return the whole file, unpacked, without a byte-order mark.
 
         Raises:
             LapsbenchError: the file cannot be read.
         """
-        return _bytes(self.path, -1).removeprefix(_BOM)
+        return files.text(self.path)
 
 
 def inspect(path: Path) -> Source:
@@ -53,41 +56,58 @@ def inspect(path: Path) -> Source:
     Raises:
         LapsbenchError: no such file, not a file, not readable, empty, or neither Parquet nor text.
     """
-    head = _bytes(path, _HEAD_BYTES)
+    head = files.content(path, _HEAD_BYTES)
     if head.startswith(b"PAR1"):
         return Source(path, "parquet", _parquet_columns(path))
-    line = _first_line(head, path)
-    if line.startswith("{"):
-        return Source(path, "jsonl", _keys(line, path))
-    return Source(path, "csv", _header(line, path))
+    begins = head.removeprefix(files.BOM).lstrip()
+    if begins.startswith((b"{", b"[")):
+        return _json_source(path, begins)
+    return Source(path, "csv", _header(_first_line(head, path), path))
 
 
-def _bytes(path: Path, count: int) -> bytes:
-    where = str(path)
+def _json_source(path: Path, begins: bytes) -> Source:
+    """Tell JSON lines from one document: in JSON lines the first line is a whole object."""
+    line, newline, _ = begins.partition(b"\n")
+    if not newline and len(begins) < _HEAD_BYTES // 2:
+        pass  # the whole file is one line
+    elif not newline:  # one line of more than the head: a benchmark's result
+        line = files.text(path).lstrip().partition(b"\n")[0]
+    whole = _try_json(line)
+    if isinstance(whole, _Names):
+        return Source(path, "jsonl", whole.names)
+    document = _try_json(files.text(path))
+    if isinstance(document, _Names):
+        return Source(path, "json", document.names)
+    if isinstance(document, list):
+        names = document[0].names if document and isinstance(document[0], _Names) else ()
+        return Source(path, "json", names)
+    what = document if isinstance(document, str) else "not an object"
+    raise LapsbenchError(
+        f"is not a JSON object ({what})", where=f"{path}, row 1", hint="one JSON object a line, closed on its line"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """An object of which only the names are of interest, one that is there twice twice."""
+
+    names: tuple[str, ...]
+
+
+def _try_json(text: bytes) -> Any:
+    """Return the JSON with names for objects; as text, why it is none."""
     try:
-        if path.is_dir():
-            raise LapsbenchError("is a folder, not a trace", where=where, hint="the path of one file in it")
-        if path.exists() and not path.is_file():
-            raise LapsbenchError("is not a regular file", where=where, hint="saving it to a file first")
-        with path.open("rb") as file:
-            return file.read(count)
-    except FileNotFoundError as error:
-        raise LapsbenchError("no such file", where=where, hint="the full path of the file") from error
-    except PermissionError as error:
-        raise LapsbenchError("no permission to read it", where=where, hint=f"chmod +r {path}") from error
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise LapsbenchError(f"cannot be opened ({error})", where=repr(where), hint="another path") from error
+        return json.loads(text, object_pairs_hook=lambda pairs: _Names(tuple(str(name) for name, _ in pairs)))
+    except (ValueError, RecursionError) as error:
+        return files.first_line(error)
 
 
 def _first_line(head: bytes, path: Path) -> str:
     where = str(path)
-    for magic, packing in _PACKED.items():
-        if head.startswith(magic):
-            raise LapsbenchError(f"is compressed ({packing})", where=where, hint="unpacking it first")
-    content = head.removeprefix(_BOM).lstrip()
-    if not content:
+    start = head.removeprefix(files.BOM).lstrip()
+    if not start:
         raise LapsbenchError("is empty", where=where, hint="a file with a header and at least one row")
-    line, newline, _ = content.partition(b"\n")
+    line, newline, _ = start.partition(b"\n")
     if b"\0" in head or (not newline and len(head) == _HEAD_BYTES):
         raise LapsbenchError("is not a text file", where=where, hint="Parquet, or CSV or JSON lines in UTF-8")
     try:
@@ -109,22 +129,12 @@ def _header(line: str, path: Path) -> tuple[str, ...]:
         ) from error
 
 
-def _keys(line: str, path: Path) -> tuple[str, ...]:
-    try:
-        # a list of pairs keeps a name that is there twice
-        pairs = json.loads(line, object_pairs_hook=lambda pairs: [str(name) for name, _ in pairs])
-    except (ValueError, RecursionError) as error:
-        raise LapsbenchError(
-            f"is not a JSON object ({error})", where=f"{path}, row 1", hint="one JSON object a line, closed on its line"
-        ) from error
-    return tuple(pairs)
-
-
 def _parquet_columns(path: Path) -> tuple[str, ...]:
     try:
-        return tuple(pq.read_schema(path).names)
+        return tuple(pq.read_schema(files.parquet(path)).names)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise LapsbenchError(
-            f"is Parquet, but truncated or damaged ({reason})", where=str(path), hint="copying or writing it again"
+            f"is Parquet, but truncated or damaged ({files.first_line(error)})",
+            where=str(path),
+            hint="copying or writing it again",
         ) from error

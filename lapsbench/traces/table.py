@@ -1,6 +1,6 @@
 """Reads the columns a format asks for into a polars frame; text stays text, so that a bad cell can be quoted.
 
-Knows CSV, JSONL and Parquet; what a cell must hold is for `check`.
+Knows CSV, JSON, JSON lines and Parquet; what a cell must hold is for `check`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from lapsbench import schema
+from lapsbench import files, schema
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 # Rust panics do not derive from Exception
 _POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError)
-# tokens as float64, so that `check` and not the cast finds the bad row
-_PARQUET = pa.schema([(name, pa.float64()) for name in schema.TRACE.names])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +43,18 @@ def read_table(source: Source, required: tuple[str, ...], optional: tuple[str, .
     Raises:
         LapsbenchError: the file does not read as what it looks like.
     """
-    wanted = (*required, *(name for name in optional if name in source.columns))
-    if source.container == "parquet":
-        return _parquet(source)
-    if source.container == "jsonl":
-        # rows may bring keys the first one lacks
-        return _jsonl(source, (*required, *optional))
-    return _csv(source, wanted)
+    # rows of JSON may bring keys the first one lacks
+    anywhere = (*required, *optional)
+    there = (*required, *(name for name in optional if name in source.columns))
+    match source.container:
+        case "parquet":
+            return _parquet(source, there)
+        case "jsonl":
+            return _jsonl(source, anywhere)
+        case "json":
+            return _json(source, anywhere)
+        case "csv":
+            return _csv(source, there)
 
 
 def count(number: int, noun: str) -> str:
@@ -93,7 +97,9 @@ def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
                 hint="quoting values that hold a comma",
             ) from error
     raise LapsbenchError(
-        f"does not read as CSV ({_line(error)})", where=str(source.path), hint="closing every quote, one row a line"
+        f"does not read as CSV ({files.first_line(error)})",
+        where=str(source.path),
+        hint="closing every quote, one row a line",
     ) from error
 
 
@@ -104,7 +110,29 @@ def _jsonl(source: Source, wanted: tuple[str, ...]) -> Table:
         frame = pl.read_ndjson(io.BytesIO(lines), schema=dict.fromkeys(wanted, pl.String()))
     except _POLARS as error:
         _refuse_jsonl(source, lines.split(b"\n"), error)
-    return Table(source, frame.select(name for name in wanted if frame[name].null_count() < frame.height))
+    # a JSON text holds no bare newline: what is not a row is a blank line
+    blank = len(lines.rstrip(b"\r\n \t").split(b"\n")) - frame.height if frame.height else 0
+    return Table(source, _filled(frame), (f"{count(blank, 'blank line')}: skipped",) if blank else ())
+
+
+def _json(source: Source, wanted: tuple[str, ...]) -> Table:
+    document = source.text()
+    if document.lstrip().startswith(b"{"):
+        document = b"[" + document + b"]"
+    try:
+        frame = pl.read_json(io.BytesIO(document), schema=dict.fromkeys(wanted, pl.String()))
+    except _POLARS as error:
+        raise LapsbenchError(
+            f"does not read as a list of JSON objects ({files.first_line(error)})",
+            where=str(source.path),
+            hint="[{...}, {...}], or one JSON object a line",
+        ) from error
+    return Table(source, _filled(frame))
+
+
+def _filled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the columns that hold a value in some row."""
+    return frame.select(name for name in frame.columns if frame[name].null_count() < frame.height)
 
 
 def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) -> NoReturn:
@@ -114,7 +142,7 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
             is_object = isinstance(json.loads(line, parse_constant=_no_constants), dict)
             reason = "" if is_object else "not an object"
         except (ValueError, RecursionError) as broken:
-            reason = _line(broken)
+            reason = files.first_line(broken)
         if reason:
             raise LapsbenchError(
                 f"is not a JSON object ({reason})",
@@ -122,7 +150,9 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
                 hint="one JSON object a line; the last line may be cut short",
             ) from error
     raise LapsbenchError(
-        f"does not read as JSON lines ({_line(error)})", where=str(source.path), hint="one JSON object a line"
+        f"does not read as JSON lines ({files.first_line(error)})",
+        where=str(source.path),
+        hint="one JSON object a line",
     ) from error
 
 
@@ -130,18 +160,29 @@ def _no_constants(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _parquet(source: Source) -> Table:
+def _parquet(source: Source, wanted: tuple[str, ...]) -> Table:
     try:
-        table = schema.read_parquet(source.path, "trace", _PARQUET, schema.TRACE_OPTIONAL)
+        found = pq.read_schema(files.parquet(source.path))
+        fields = pa.schema([(name, _as_read(name, found)) for name in wanted])
+        table = schema.read_parquet(source.path, "trace", fields)
         # polars trusts what it is handed: damaged strings or metadata would panic in Rust, on stderr
         table.validate(full=True)
         frame = pl.DataFrame(pl.from_arrow(table.replace_schema_metadata(None)))
         return Table(source, frame, provenance=schema.provenance(table))
     except (pa.ArrowException, KeyError, ValueError, OSError, *_POLARS) as error:
         raise LapsbenchError(
-            f"is Parquet, but damaged ({_line(error)})", where=str(source.path), hint="copying or writing it again"
+            f"is Parquet, but damaged ({files.first_line(error)})",
+            where=str(source.path),
+            hint="copying or writing it again",
         ) from error
 
 
-def _line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+def _as_read(name: str, found: pa.Schema) -> pa.DataType:
+    """Return the type to read a column as: tokens as float64, so that `check` and not the cast finds the bad row."""
+    ours = {each.name: each.type for each in schema.TRACE_OPTIONAL}
+    if name in ours:
+        return ours[name]
+    there = found.field(name).type if found.names.count(name) == 1 else pa.float64()
+    if pa.types.is_timestamp(there):
+        return pa.timestamp("ns", there.tz)
+    return pa.string() if pa.types.is_string(there) or pa.types.is_large_string(there) else pa.float64()

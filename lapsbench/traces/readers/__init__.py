@@ -9,13 +9,20 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.traces.readers import azure, azure_ms, native
+from lapsbench.traces.readers import azure, azure_ms, burstgpt, mooncake, native, serving
 
 if TYPE_CHECKING:
     from lapsbench.traces.readers.reader import Reader
     from lapsbench.traces.source import Source
 
-READERS: tuple[Reader, ...] = (native.READER, azure.READER, azure_ms.READER)
+READERS: tuple[Reader, ...] = (
+    native.READER,
+    azure.READER,
+    azure_ms.READER,
+    burstgpt.READER,
+    mooncake.READER,
+    serving.READER,
+)
 """In the order they are asked: a file that has our own columns is read by them, whatever else it has."""
 
 
@@ -53,4 +60,8 @@ def _unknown(source: Source) -> LapsbenchError:
         what, names = f"no known trace format has these columns: {found}", f"one of {layouts}"
     else:
         what, names = f"has no column {' and no '.join(missing)}; it has {found}", ",".join(nearest.columns)
-    return LapsbenchError(what, where=str(source.path), hint=f"a header that names the columns: {names}")
+    return LapsbenchError(
+        what,
+        where=str(source.path),
+        hint=f"--columns arrival=...,prompt=...,output=..., or a header that names the columns: {names}",
+    )

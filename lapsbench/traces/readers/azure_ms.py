@@ -10,14 +10,16 @@ from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace
+    from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
 
 
-def _read(source: Source) -> Trace:
+def _read(source: Source, failed: Failed) -> Trace:
     table = read_table(source, READER.columns, READER.optional)
-    return check.azure(
+    return check.served(
         table,
         READER.name,
+        failed,
         arrival_s=check.times(table, "arrival_ms") / 1e3,
         prompt_tokens=check.tokens(table, "prompt_tokens", least=0),
         output_tokens=check.tokens(table, "output_tokens", least=0),

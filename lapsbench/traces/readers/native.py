@@ -1,4 +1,4 @@
-"""Our own format: arrival_s, prompt_tokens, output_tokens and four optional columns, as Parquet, CSV or JSONL."""
+"""Our own format: arrival_s, prompt_tokens, output_tokens and four optional columns, as Parquet, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
+    from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
 
 
-def _read(source: Source) -> Trace:
+def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row without tokens is an error here
     table = read_table(source, READER.columns, READER.optional)
     predicted = "predicted_tokens"
     return Trace(
@@ -31,4 +32,6 @@ def _read(source: Source) -> Trace:
     )
 
 
-READER: Final = Reader("native", ("parquet", "csv", "jsonl"), tuple(TRACE.names), tuple(TRACE_OPTIONAL.names), _read)
+READER: Final = Reader(
+    "native", ("parquet", "csv", "jsonl", "json"), tuple(TRACE.names), tuple(TRACE_OPTIONAL.names), _read
+)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lapsbench.core import Trace
     from lapsbench.traces.source import Container, Source
+
+Failed = Literal["drop", "keep"]
+"""What becomes of requests that failed, which have no output: dropped and counted, or kept with one output token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +31,4 @@ class Reader:
     containers: tuple[Container, ...]
     columns: tuple[str, ...]
     optional: tuple[str, ...]
-    read: Callable[[Source], Trace]
+    read: Callable[[Source, Failed], Trace]

@@ -1,0 +1,68 @@
+"""Which columns of a user's own file hold what: `arrival=ts,prompt=in,output=out`, and the unit of the arrivals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from lapsbench.errors import UsageError
+
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+"""Seconds in each."""
+_EXAMPLE = "arrival=ts,prompt=in,output=out"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The name each part of a trace has in a file; the last four may be missing."""
+
+    arrival: str
+    prompt: str
+    output: str
+    category: str | None = None
+    client: str | None = None
+    prompt_id: str | None = None
+    predicted: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Columns:
+        """Read KEY=COLUMN,...
+
+        Raises:
+            UsageError: a key that means nothing or is there twice, or one that is missing.
+        """
+        named: dict[str, str] = {}
+        keys = [field.name for field in fields(cls)]
+        for part in text.split(","):
+            key, equals, name = (piece.strip() for piece in part.partition("="))
+            if not equals or not name:
+                raise UsageError(f"{part!r} is not KEY=COLUMN", where="--columns", hint=_EXAMPLE)
+            if key not in keys:
+                raise UsageError(f"unknown key {key!r}", where="--columns", hint=f"one of: {', '.join(keys)}")
+            if key in named:
+                raise UsageError(f"{key} is there twice", where="--columns", hint=_EXAMPLE)
+            named[key] = name
+        missing = [key for key in keys[:3] if key not in named]
+        if missing:
+            raise UsageError(f"says nothing of {' and '.join(missing)}", where="--columns", hint=_EXAMPLE)
+        return cls(**named)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Columns a file must have."""
+        return (self.arrival, self.prompt, self.output)
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Further columns that were asked for."""
+        return tuple(name for name in (self.category, self.client, self.prompt_id, self.predicted) if name)
+
+
+def seconds_per(unit: str) -> float:
+    """Return the seconds in a unit of time.
+
+    Raises:
+        UsageError: no such unit.
+    """
+    if unit not in UNITS:
+        raise UsageError(f"unknown unit {unit!r}", where="--time-unit", hint=f"one of: {', '.join(UNITS)}")
+    return UNITS[unit]

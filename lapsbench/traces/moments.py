@@ -1,0 +1,59 @@
+"""Reads text that names moments of time, as `2023-11-16 18:15:46.6805900` or `2024-05-12T08:47:44.02+00:00`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from lapsbench.traces import check
+
+if TYPE_CHECKING:
+    from lapsbench.core import Floats
+    from lapsbench.traces.table import Table
+
+# int64 nanoseconds wrap around silently outside 1677..2262: only years well inside may reach the parser
+_CLOCK = r"^(19|20|21)\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,9})?"
+_ZONE = r"(Z|[+-]\d\d:?\d\d)$"
+
+
+def are_moments(cells: pl.Series) -> bool:
+    """Whether a column holds moments and not numbers; its first value tells."""
+    if cells.dtype == pl.Datetime:
+        return True
+    first = cells[0] if len(cells) and cells.dtype == pl.String else None
+    return bool(first and pl.Series([first.strip()]).str.contains(_CLOCK)[0])
+
+
+def seconds(table: Table, column: str) -> Floats:
+    """Return float64 [N], seconds since the earliest row; the first row tells whether all have a zone.
+
+    Raises:
+        LapsbenchError: a value is missing or no moment, or only some have a zone.
+    """
+    cells = table.frame[column]
+    if not len(cells):
+        return np.zeros(0)
+    moments = cells if cells.dtype == pl.Datetime else _parsed(table, column, cells.str.strip_chars())
+    check.refuse(table, column, moments.is_null(), "is not a time", hint="a time in every row")
+    nanoseconds = moments.dt.epoch("ns").to_numpy()
+    since_first_s: Floats = (nanoseconds - nanoseconds.min()) / 1e9
+    return since_first_s
+
+
+def _parsed(table: Table, column: str, text: pl.Series) -> pl.Series:
+    zoned = bool(pl.Series([text[0] or ""]).str.contains(_ZONE)[0])
+    shape = _CLOCK + (_ZONE if zoned else "$")
+    check.refuse(
+        table,
+        column,
+        ~text.str.contains(shape).fill_null(value=False),
+        "is not a time",
+        hint=f"times like the first row's: {'2024-05-12 08:47:44.022580+00:00' if zoned else '2023-11-16 18:15:46.68'}",
+    )
+    mark = "T" if "T" in text[0] else " "
+    if zoned:
+        text = text.str.replace("Z$", "+00:00")
+    pattern = f"%Y-%m-%d{mark}%H:%M:%S%.f" + ("%:z" if zoned else "")
+    return text.str.to_datetime(pattern, time_unit="ns", strict=False)
