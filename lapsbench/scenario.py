@@ -6,12 +6,14 @@ import json
 import math
 import tomllib
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from lapsbench.acceptance.chosen import chosen, of_length
 from lapsbench.core import Engine, OnPreempt
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.metrics.slo import Slo
@@ -27,7 +29,7 @@ from lapsbench.traces import open_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from lapsbench.core import Trace
+    from lapsbench.core import Profile, Trace
 
 TRACE, PROFILE, DEMO_LOAD = "chat", "h100-llama3.1-8b-eagle3", 0.9
 POLICIES = (
@@ -51,6 +53,8 @@ SMOKE = MappingProxyType(
 )
 """Defaults of `--smoke`: 1,200 requests a seed have a p99 that a gate accepts."""
 LOADS = "0.9, or several: 0.7,0.9, or FROM:TO:STEP"
+SYNTHETIC_BANK = "synthetic acceptance"
+"""The place that errors of a generated bank name."""
 WINDOW = "FROM:TO in seconds, such as 0:600"
 
 
@@ -60,7 +64,11 @@ class Scenario(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trace: str | None = None
+    columns: str | None = None
+    time_unit: str | None = None
     profile: str = PROFILE
+    acceptance: str | None = None
+    acceptance_length: float | None = Field(default=None, gt=1, le=256, allow_inf_nan=False)
     policies: tuple[str, ...] = POLICIES
     predict: str = "noisy:sigma=0.5"
     load: tuple[float, ...] = ()
@@ -120,6 +128,8 @@ class Scenario(BaseModel):
     def _one_rate(self) -> Scenario:
         if self.load and self.rate is not None:
             raise refusal("load and rate exclude each other", "one of the two")
+        if self.acceptance is not None and self.acceptance_length is not None:
+            raise refusal("acceptance and acceptance_length exclude each other", "one of the two")
         if not self.policies:
             raise refusal("no policy is given", 'policies = ["fcfs", "srpt"]')
         return self
@@ -171,9 +181,16 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
     baseline = _baseline(scenario, [spec_of(policy) for policy in policies])
     predictor = parse_predictor(scenario.predict)
     with _blaming("--trace"):
-        trace = open_trace(scenario.trace or TRACE, window=scenario.window, limit=scenario.limit)
+        trace = open_trace(
+            scenario.trace or TRACE,
+            window=scenario.window,
+            limit=scenario.limit,
+            columns=scenario.columns,
+            time_unit=scenario.time_unit,
+        )
     history = _history(scenario)
-    profile = open_profile(scenario.profile)
+    profile, remarks = _profile(scenario)
+    trace = replace(trace, notes=(*trace.notes, *remarks))
     return Plan(
         trace=trace,
         profile=profile,
@@ -244,6 +261,21 @@ def _history(scenario: Scenario) -> Trace | None:
     return history
 
 
+def _profile(scenario: Scenario) -> tuple[Profile, tuple[str, ...]]:
+    """Open the profile; with other acceptance than its own, where that is asked for, and remarks on it."""
+    profile = open_profile(scenario.profile)
+    spec, length, k = scenario.acceptance, scenario.acceptance_length, scenario.draft_tokens
+    if spec is None and length is None:
+        return profile, ()
+    flag = "--acceptance" if length is None else "--acceptance-length"
+    if k == 0:
+        raise UsageError("means nothing without drafts", where=flag, hint="--draft-tokens 1 or more")
+    with _blaming(flag):
+        found = of_length(length, profile.bank, k) if length is not None else chosen(spec or "", profile.bank, k)
+    provenance = {**profile.provenance, "label": f"{profile.label}; {found.label}"}
+    return replace(profile, bank=found.bank, provenance=provenance), found.notes
+
+
 def _file_of(trace: str) -> Path:
     return (shipped("traces") / f"{trace}.parquet" if trace in shipped_names("traces") else Path(trace)).resolve()
 
@@ -254,7 +286,7 @@ def _blaming(flag: str) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
-        if error.where not in ("--policy", "trace"):
+        if error.where not in ("--policy", "trace", SYNTHETIC_BANK) and not error.where.startswith("acceptance "):
             raise
         raise UsageError(error.what, where=flag, hint=error.hint) from error
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
     from rich.progress import Progress
 
 
@@ -66,3 +68,32 @@ def write_text(text: str, target: str, flag: str) -> LapsbenchError | None:
         what = f"cannot write: {error.strerror or error}"
         return LapsbenchError(what, where=f"{flag} {target}", hint="more room on the disk, or another place")
     return None
+
+
+def laid_out(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return records as lines of aligned columns, numbers to the right; "-" is what is not known."""
+    if not rows:
+        return ""
+    names = list(rows[0])
+    cells = [[_cell(row.get(name)) for name in names] for row in rows]
+    numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    lines = []
+    for line in [names, *cells]:
+        parts = zip(line, widths, numeric, strict=True)
+        lines.append("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in parts))
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def remark(lines: Iterable[str], *, quiet: bool) -> None:
+    """Say something beside the result, on stderr."""
+    for line in () if quiet else lines:
+        print(line, file=sys.stderr)  # noqa: T201 - the command line prints
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

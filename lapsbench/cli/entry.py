@@ -15,6 +15,7 @@ from lapsbench import __version__
 from lapsbench.cli.compare import compare
 from lapsbench.cli.policies import policies
 from lapsbench.cli.profile import profile
+from lapsbench.cli.profiles import profiles
 from lapsbench.cli.replay import replay
 from lapsbench.cli.report import report
 from lapsbench.errors import LapsbenchError, UsageError
@@ -53,6 +54,8 @@ def lapsbench(
 
 for verb in (replay, report, compare, profile, policies):  # in the order of --help
     app.command()(verb)
+for noun in (profiles,):
+    app.add_typer(noun)
 
 
 def main() -> None:

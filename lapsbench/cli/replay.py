@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,7 +23,21 @@ def replay(
         typer.Argument(metavar="[SCENARIO.toml]", help="Settings by the names of the flags; a flag beats the file."),
     ] = None,
     trace: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Arrivals: chat, code, or a file.")] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns of one's own trace hold what."),
+    ] = None,
+    time_unit: Annotated[
+        str | None, typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
+    ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Step costs and acceptance.")] = None,
+    acceptance: Annotated[
+        str | None,
+        typer.Option(metavar="synthetic:mean=2.5,...|PATH", help="Acceptance instead of the profile's."),
+    ] = None,
+    acceptance_length: Annotated[
+        float | None, typer.Option(metavar="TOKENS", help="Mean tokens a round, where that is all one knows.")
+    ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +97,11 @@ def replay(
 
     flags = {
         "trace": trace,
+        "columns": columns,
+        "time_unit": time_unit,
         "profile": profile,
+        "acceptance": acceptance,
+        "acceptance_length": acceptance_length,
         "policies": tuple(policy) if policy else None,
         "predict": predict,
         "load": load,
@@ -136,6 +155,9 @@ def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, qui
     failed = write_json(to_json(result), json_to) if json_to else None
     if json_to != "-":
         render(result, Console(highlight=False), advice=stderr)
+    if not sys.stdout.isatty():  # at a terminal they stand under the table
+        for line in result.notes:
+            stderr.print(f"note: {line}")
     for line in replayer.remarks:
         stderr.print(line)
     if failed:  # only now: the table is worth having all the same

@@ -15,6 +15,10 @@ from lapsbench.core import Costs
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CONTEXTS = (0, 128, 512, 2048, 8192, 32768)
+CHUNKS = (1, 128, 512, 2048, 8192, 32768)
+
 
 @dataclass(frozen=True, slots=True)
 class Linear:
@@ -39,6 +43,18 @@ def tabulate(
     of_kv = linear.per_kv_token_s * batch * context
     return Costs(
         np.full(len(batch), component, dtype=object), batch, query, context, linear.fixed_s + of_tokens + of_kv
+    )
+
+
+def step_model(target: Linear, draft: Linear, overhead: Linear, draft_tokens_max: int) -> Costs:
+    """Return the costs of a step: verification and prefill are passes of the target, a round's drafting is one."""
+    return together(
+        [
+            tabulate("draft", draft, BATCH_SIZES, range(1, draft_tokens_max + 1), CONTEXTS),
+            tabulate("verify", target, BATCH_SIZES, range(1, draft_tokens_max + 2), CONTEXTS),
+            tabulate("prefill", target, (1,), CHUNKS, CONTEXTS),
+            tabulate("overhead", overhead),
+        ]
     )
 
 

@@ -10,20 +10,17 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lapsbench import resources
+from lapsbench.acceptance.prompts import Prompts
 from lapsbench.acceptance.synthetic import Synthetic, generate
 from lapsbench.core import Profile
-from lapsbench.store.linear import Linear, tabulate, together
+from lapsbench.store.linear import Linear, step_model, tabulate, together
 from lapsbench.store.profile import write_profile
-from lapsbench.streams import stream
 
 if TYPE_CHECKING:
-    from lapsbench.core import Bank, Costs, Ints
+    from lapsbench.core import Bank, Costs
 
 NAME = "h100-llama3.1-8b-eagle3"
 SEED = 20260111
@@ -39,12 +36,8 @@ PCIE_BYTES_PER_S = 50e9
 """Of the 63e9 bytes a second each way of PCIe 5.0 x16 on paper, what long copies get: our assumption."""
 SWAP = Linear(0.0, 0.0, KV_BYTES_PER_TOKEN / PCIE_BYTES_PER_S)
 
-BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-CONTEXTS = (0, 128, 512, 2048, 8192, 32768)
-CHUNKS = (1, 128, 512, 2048, 8192, 32768)
 SWAPPED = (1, 32768)
 
-PROMPTS = 400
 CATEGORIES = ("chat", "coding", "math", "summary")
 WANTED = Synthetic(mean=2.25, spread=0.2, memory=0.12, drift=0.08, draft_tokens=3, draft_tokens_max=DRAFT_TOKENS_MAX)
 
@@ -83,13 +76,9 @@ def published() -> Profile:
 
 
 def _costs() -> Costs:
-    drafted, verified = range(1, DRAFT_TOKENS_MAX + 1), range(1, DRAFT_TOKENS_MAX + 2)
     return together(
         [
-            tabulate("draft", DRAFTING, BATCH_SIZES, drafted, CONTEXTS),
-            tabulate("verify", TARGET_PASS, BATCH_SIZES, verified, CONTEXTS),
-            tabulate("prefill", TARGET_PASS, (1,), CHUNKS, CONTEXTS),
-            tabulate("overhead", OVERHEAD),
+            step_model(TARGET_PASS, DRAFTING, OVERHEAD, DRAFT_TOKENS_MAX),
             tabulate("swap_out", SWAP, context_tokens=SWAPPED),
             tabulate("swap_in", SWAP, context_tokens=SWAPPED),
         ]
@@ -97,25 +86,15 @@ def _costs() -> Costs:
 
 
 def _bank() -> Bank:
-    output_tokens = _lengths("output", median=129, sigma=1.08, least=16, most=1024)
-    prompt_tokens = _lengths("prompt", median=850, sigma=0.78, least=16, most=8192)
-    prompt_id = np.array([f"generated-{number:03d}" for number in range(PROMPTS)], dtype=object)
-    category = np.array([CATEGORIES[number % len(CATEGORIES)] for number in range(PROMPTS)], dtype=object)
+    prompts = Prompts.like_chat(SEED, CATEGORIES)
     return generate(
         WANTED,
         SEED,
-        prompt_id=prompt_id,
-        category=category,
-        prompt_tokens=prompt_tokens,
-        output_tokens=output_tokens,
+        prompt_id=prompts.prompt_id,
+        category=prompts.category,
+        prompt_tokens=prompts.prompt_tokens,
+        output_tokens=prompts.output_tokens,
     )
-
-
-def _lengths(name: str, *, median: float, sigma: float, least: int, most: int) -> Ints:
-    """Return the lognormal's evenly spaced quantiles, shuffled: with 400 draws the mean itself would be a draw."""
-    quantiles = [NormalDist().inv_cdf((number + 0.5) / PROMPTS) for number in range(PROMPTS)]
-    lengths = np.rint(median * np.exp(sigma * np.array(quantiles))).clip(least, most)
-    return stream(SEED, f"published/{name} lengths").permutation(lengths.astype(np.int32))
 
 
 if __name__ == "__main__":
