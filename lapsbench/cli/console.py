@@ -70,6 +70,15 @@ def write_text(text: str, target: str, flag: str) -> LapsbenchError | None:
     return None
 
 
+def show(content: dict[str, Any], json_to: str | None, text: str) -> None:
+    """Print a result, and write it as JSON where that is asked for."""
+    failed = write_json(content, json_to) if json_to else None
+    if json_to != "-":
+        sys.stdout.write(text)
+    if failed:
+        raise failed
+
+
 def laid_out(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return records as lines of aligned columns, numbers to the right; "-" is what is not known."""
     if not rows:

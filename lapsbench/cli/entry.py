@@ -18,6 +18,7 @@ from lapsbench.cli.profile import profile
 from lapsbench.cli.profiles import profiles
 from lapsbench.cli.replay import replay
 from lapsbench.cli.report import report
+from lapsbench.cli.traces import traces
 from lapsbench.errors import LapsbenchError, UsageError
 
 INTERRUPTED = 130
@@ -54,7 +55,7 @@ def lapsbench(
 
 for verb in (replay, report, compare, profile, policies):  # in the order of --help
     app.command()(verb)
-for noun in (profiles,):
+for noun in (traces, profiles):
     app.add_typer(noun)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapsbench.cli.console import check_json, laid_out, remark, write_json
+from lapsbench.cli.console import check_json, laid_out, remark, show, write_json
 from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def list_profiles(json_to: Annotated[str | None, _JSON] = None) -> None:
 
     check_json(json_to)
     found = [_line(open_profile(name)) for name in resources.names("profiles")]
-    _finish({"schema": "lapsbench.profiles/1", "profiles": found}, json_to, lambda: laid_out(found))
+    show({"schema": "lapsbench.profiles/1", "profiles": found}, json_to, laid_out(found))
 
 
 def _line(profile: Profile) -> dict[str, Any]:
@@ -89,6 +89,9 @@ def _origin(profile: Profile) -> list[tuple[str, str]]:
     """Return what the provenance says of where the numbers are from, in one line each."""
     wanted = ("device", "driver", "models", "source", "dtype", "command")
     found = {name: profile.provenance.get(name) for name in wanted}
+    recorded = profile.provenance.get("acceptance")
+    if isinstance(recorded, dict):
+        found["acceptance"] = {key: recorded[key] for key in ("kind", "file", "format", "label") if key in recorded}
     return [(name, _one_line(value)) for name, value in found.items() if value]
 
 
@@ -130,7 +133,7 @@ def import_profile(
     if source is not None:
         reading = read_acceptance(source, Wanted(draft, draft_tokens_max, prompt_tokens))
         remark([f"{reading.format}: {len(reading.bank)} recordings, k to {reading.bank.draft_tokens_max}"], quiet=quiet)
-        remark([reading.reconciliation, *reading.notes], quiet=quiet)
+        remark([reading.reconciliation, *reading.notes, _pair(made)], quiet=quiet)
         made = with_acceptance(made, reading, source, _command())
     write_profile(out, made)
     typer.echo(str(out))
@@ -152,7 +155,7 @@ def from_linear(
     ] = 3,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
-    """Make a profile of a linear step model: time = fixed + per_token * batch * query + per_kv_token * batch * context."""
+    """Make a profile of a linear step model: fixed + per_token * batch * query + per_kv_token * batch * context."""
     from lapsbench.acceptance.chosen import chosen
     from lapsbench.store.imported import linear_profile, refuse_taken, with_bank
     from lapsbench.store.profile import write_profile
@@ -165,6 +168,11 @@ def from_linear(
         made = with_bank(made, found.bank, found.label, _command())
     write_profile(out, made)
     typer.echo(str(out))
+
+
+def _pair(costs: Profile) -> str:
+    models = costs.provenance.get("models")
+    return f"the costs are of {_one_line(models) if models else costs.label}: see that the acceptance belongs to them"
 
 
 def _linear(text: str, flag: str) -> Linear:
@@ -183,11 +191,3 @@ def _linear(text: str, flag: str) -> Linear:
 
 def _command() -> str:
     return shlex.join(["lapsbench", *sys.argv[1:]])
-
-
-def _finish(content: dict[str, Any], json_to: str | None, text: Any) -> None:
-    failed = write_json(content, json_to) if json_to else None
-    if json_to != "-":
-        typer.echo(text(), nl=False)
-    if failed:
-        raise failed

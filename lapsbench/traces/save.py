@@ -1,17 +1,60 @@
-"""Writes a trace in our own Parquet format."""
+"""Writes a trace in our own format: Parquet, CSV or JSON lines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import polars as pl
 import pyarrow as pa
 
-from lapsbench.schema import TRACE, TRACE_OPTIONAL, write_parquet
+from lapsbench.errors import UsageError
+from lapsbench.schema import TRACE, TRACE_OPTIONAL, cannot_write, write_parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from lapsbench.core import Trace
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+def write_trace(trace: Trace, path: Path) -> None:
+    """Write `trace` in the format of the file's suffix; only Parquet keeps the provenance.
+
+    Raises:
+        UsageError: another suffix.
+        LapsbenchError: the file cannot be written.
+    """
+    refuse_suffix(path)
+    if path.suffix == ".parquet":
+        save_trace(trace, path)
+        return
+    frame = pl.DataFrame(pl.from_arrow(_table(trace)))
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame.write_csv(part)
+        else:
+            frame.write_ndjson(part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise cannot_write(error, path) from error
+
+
+def refuse_suffix(path: Path) -> None:
+    """Refuse a file of a format that is not written.
+
+    Raises:
+        UsageError: its suffix is none of `SUFFIXES`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise UsageError(
+            f"cannot write {path.suffix or 'a file without suffix'}",
+            where=str(path),
+            hint=f"one of {', '.join(SUFFIXES)}",
+        )
 
 
 def save_trace(trace: Trace, path: Path) -> None:
@@ -20,6 +63,10 @@ def save_trace(trace: Trace, path: Path) -> None:
     Raises:
         LapsbenchError: the file cannot be written.
     """
+    write_parquet(_table(trace), path, "trace", trace.provenance)
+
+
+def _table(trace: Trace) -> pa.Table:
     fields = list(TRACE) + [extra for extra in TRACE_OPTIONAL if getattr(trace, extra.name) is not None]
     columns = [pa.array(getattr(trace, wanted.name), type=wanted.type) for wanted in fields]
-    write_parquet(pa.table(columns, schema=pa.schema(fields)), path, "trace", trace.provenance)
+    return pa.table(columns, schema=pa.schema(fields))
