@@ -21,6 +21,7 @@ from lapsbench.scenario import Scenario
 from lapsbench.sim import sweep
 
 OPTIONS = [option.name for option in typer.main.get_command(app).commands["replay"].params if option.name != "help"]
+SYNTHETIC = "--acceptance synthetic:mean"
 TWO = "--policy fcfs --policy srpt"
 BUSY = f"replay --trace chat --limit 300 --max-batch 8 --repeats 1 {TWO}"
 """A small batch, and more traffic than it can serve: requests wait, and who goes first matters."""
@@ -91,6 +92,47 @@ def profile(run):
     assert after.json["profile"] == "slow"
     assert after.json["capacity_rps"] == pytest.approx(before.json["capacity_rps"] / 2)
     assert after.metric("jct_mean_s") == pytest.approx(2 * before.metric("jct_mean_s"))
+
+
+def columns(run):
+    rows = [(i / 10, 50 + i, 20 + i % 7 * 30) for i in range(60)]
+    ours = "arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{t},{p},{n}\n" for t, p, n in rows)
+    theirs = "ts,out,in\n" + "".join(f"{t},{n},{p}\n" for t, p, n in rows)
+    (run.room / "ours.csv").write_text(ours)
+    (run.room / "theirs.csv").write_text(theirs)
+    line = f"replay --trace theirs.csv --repeats 1 {TWO}"
+    named = run(f"{line} --columns arrival=ts,prompt=in,output=out")
+    assert named.cells == run(line.replace("theirs", "ours")).cells
+    swapped = run(f"{line} --columns arrival=ts,prompt=out,output=in")
+    assert swapped.column("prompt_tokens") == named.column("output_tokens")
+
+
+def time_unit(run):
+    columns(run)
+    line = f"replay --trace theirs.csv --repeats 1 {TWO} --columns arrival=ts,prompt=in,output=out"
+    seconds, minutes = run(f"{line} --time-unit s"), run(f"{line} --time-unit min")
+    assert seconds.cells == run(line).cells
+    assert minutes.column("arrival_s") == pytest.approx([60 * each for each in seconds.column("arrival_s")])
+
+
+def acceptance(run):
+    own, low, high = (run(f"{BUSY} {each}") for each in ("", f"{SYNTHETIC}=1.4,spread=0.1", f"{SYNTHETIC}=3.2"))
+    rounds = [sum(each.column("rounds")) for each in (low, own, high)]
+    assert rounds == sorted(rounds, reverse=True)
+    assert len(set(rounds)) == 3
+    recorded = {"uid": 1, "round_idx": 0, "accepted_draft": 3}
+    (run.room / "rounds.jsonl").write_text("".join(json.dumps({**recorded, "round_idx": i}) + "\n" for i in range(9)))
+    file = run(f"{BUSY} --acceptance rounds.jsonl")
+    assert sum(file.column("rounds")) < rounds[-1]
+    assert "acceptance read from rounds.jsonl" in file.out
+
+
+def acceptance_length(run):
+    short, long = run(f"{BUSY} --acceptance-length 1.5"), run(f"{BUSY} --acceptance-length 3")
+    for told, wanted in ((short, 1.5), (long, 3)):
+        pooled = 1 + sum(told.column("accepted_tokens")) / sum(told.column("rounds"))
+        assert pooled == pytest.approx(wanted, rel=0.03)
+        assert "all requests alike" in " ".join(told.out.split())
 
 
 def policy(run):
@@ -296,6 +338,7 @@ CASES = {
     each.__name__: each
     for each in (
         *(scenario, trace, profile, policy, predict, load, rate, max_batch, draft_tokens, prefill_budget, kv_tokens),
+        *(columns, time_unit, acceptance, acceptance_length),
         *(
             on_preempt,
             limit,

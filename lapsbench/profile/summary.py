@@ -118,9 +118,10 @@ class _Times:
         self.overheads = {row[1]: time_s for row, time_s in self.known.items() if row[0] == "overhead"}
 
     def step(self, batch: int, drafts: Sequence[int], gains: Sequence[float] | None) -> Step:
-        overhead = self.overheads.get(batch, 0.0)
+        # one grid point is constant along the axis (DESIGN section 4)
+        overhead = self.overheads.get(batch, next(iter(self.overheads.values())) if len(self.overheads) == 1 else 0.0)
         verify_1 = self._of("verify", batch, 1)
-        draft_1 = self._of("draft", batch, drafts[0])
+        draft_1 = self._of("draft", batch, drafts[0]) if drafts else None
         plain = None if verify_1 is None else verify_1 + overhead
         rounds = tuple(self._round(batch, k, overhead, plain) for k in drafts)
         speedups = tuple(None if cost is None else gain / cost for gain, cost in zip(gains or (), rounds, strict=False))

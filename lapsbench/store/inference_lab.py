@@ -16,7 +16,7 @@ import polars as pl
 from lapsbench import files
 from lapsbench.core import Costs
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.linear import Linear, tabulate, together
+from lapsbench.store.linear import together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Floats
 
 COLUMNS = ("batch_size", "num_draft_tokens", "step_seconds")
-WITHIN = Linear(1e-9)
+WITHIN_S = 1e-9
 """Drafting is inside the step: a cost table has no zeros."""
 CONTEXT = 1
 """One context: times are constant along it."""
@@ -52,8 +52,15 @@ def read_costs(path: Path) -> Costs:
         np.full(len(batch), CONTEXT, dtype=np.int32),
         seconds,
     )
-    most = int(verified.max()) - 1 if len(verified) else 0
-    return together([steps, tabulate("draft", WITHIN, query_tokens=(1,))]) if most > 0 else steps
+    drafting = steps.query_tokens > 1
+    drafts = Costs(
+        np.full(int(drafting.sum()), "draft", dtype=object),
+        steps.batch_size[drafting],
+        steps.query_tokens[drafting] - 1,
+        steps.context_tokens[drafting],
+        np.full(int(drafting.sum()), WITHIN_S),
+    )
+    return together([steps, drafts])
 
 
 def _numbers(cells: pl.Series, name: str, path: Path) -> Floats:
