@@ -122,6 +122,7 @@ class _Times:
         overhead = self.overheads.get(batch, next(iter(self.overheads.values())) if len(self.overheads) == 1 else 0.0)
         verify_1 = self._of("verify", batch, 1)
         draft_1 = self._of("draft", batch, drafts[0]) if drafts else None
+        most = drafts[-1] if drafts else 0
         plain = None if verify_1 is None else verify_1 + overhead
         rounds = tuple(self._round(batch, k, overhead, plain) for k in drafts)
         speedups = tuple(None if cost is None else gain / cost for gain, cost in zip(gains or (), rounds, strict=False))
@@ -130,8 +131,8 @@ class _Times:
         return Step(
             batch=batch,
             plain_s=plain,
-            draft_s=self._of("draft", batch, drafts[-1]),
-            verify_s=self._of("verify", batch, drafts[-1] + 1),
+            draft_s=self._of("draft", batch, most),
+            verify_s=self._of("verify", batch, most + 1),
             overhead_s=overhead,
             token_ratio=draft_1 / drafts[0] / verify_1 if draft_1 is not None and verify_1 is not None else None,
             rounds=rounds,

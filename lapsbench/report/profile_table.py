@@ -41,10 +41,11 @@ def render(summary: Summary, console: Console) -> None:
         _table(console, _acceptance(summary), glyphs)
         _say(console)
         _say(console, f"expected speed-up over plain decoding at context {summary.context:,}, at k drafts")
-    else:
+    elif summary.drafts:
         _say(console)
         _say(console, f"tokens a round must give to break even at context {summary.context:,}, at k drafts")
-    _table(console, _promises(summary), glyphs)
+    if summary.drafts:
+        _table(console, _promises(summary), glyphs)
 
 
 def render_plan(plan: Plan, console: Console) -> None:
@@ -82,7 +83,7 @@ def _counted(summary: Summary) -> str:
 
 
 def _steps(summary: Summary) -> list[Column]:
-    steps, most = summary.steps, summary.drafts[-1]
+    steps, most = summary.steps, summary.drafts[-1] if summary.drafts else 0
     times = [[each.plain_s for each in steps], [each.draft_s for each in steps], [each.verify_s for each in steps]]
     times.append([each.overhead_s for each in steps])
     unit, scale = time_unit([value for values in times for value in values])
@@ -131,6 +132,8 @@ def _best(step: Step) -> str:
 def _shown(summary: Summary) -> list[int]:
     """Return places of the drafts that get a column: all, or every so many and the last."""
     total = len(summary.drafts)
+    if not total:
+        return []
     stride = -(-total // MOST_DRAFTS)
     return sorted({*range(0, total, stride), total - 1})
 
