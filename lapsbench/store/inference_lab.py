@@ -44,6 +44,8 @@ def read_costs(path: Path) -> Costs:
         raise LapsbenchError(what, where=where, hint=f"a CSV with the header {header}") from error
     if tuple(name.strip() for name in frame.columns[:3]) != COLUMNS:
         raise LapsbenchError("has another header", where=where, hint=f"a profile, or a CSV with the header {header}")
+    if not frame.height:
+        raise LapsbenchError("holds no rows", where=where, hint="a row per measured step")
     batch, verified, seconds = (_numbers(frame.to_series(i), name, path) for i, name in enumerate(COLUMNS))
     steps = Costs(
         np.full(len(batch), "verify", dtype=object),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from lapsbench.traces.over_time import AT_ONCE_S
+
 if TYPE_CHECKING:
     from lapsbench.core import Ints, Trace
 
@@ -37,10 +39,11 @@ class Figures:
 def figures(trace: Trace) -> Figures:
     """Measure a trace of at least one request."""
     gaps_s = np.diff(trace.arrival_s)
+    lasts = trace.span_s >= AT_ONCE_S
     return Figures(
         requests=len(trace),
-        rate_rps=trace.rate_rps,
-        gap_cv=float(gaps_s.std() / gaps_s.mean()) if trace.span_s > 0 else None,
+        rate_rps=trace.rate_rps if lasts else None,
+        gap_cv=float(gaps_s.std() / gaps_s.mean()) if lasts else None,
         prompt_quantiles=_quantiles(trace.prompt_tokens),
         output_quantiles=_quantiles(trace.output_tokens),
         rank_correlation=_rank_correlation(trace.prompt_tokens, trace.output_tokens),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from lapsbench.core import Trace
     from lapsbench.traces.readers.reader import Failed
 
+LONGEST_S = 1e12
+"""A longer trace has its arrivals in another unit, or a damaged one."""
+
 
 def open_trace(
     source: str,
@@ -56,6 +59,9 @@ def open_trace(
     if not len(trace):
         dropped = f" ({'; '.join(trace.notes)})" if trace.notes else ""
         raise LapsbenchError(f"holds no requests{dropped}", where=str(path), hint="a file with at least one row")
+    if trace.span_s > LONGEST_S:
+        what = f"spans {trace.span_s:.3g} s, which is more than 30,000 years"
+        raise LapsbenchError(what, where=str(path), hint="--columns with the --time-unit of the arrivals")
     return cut(replace(trace, name=path.stem), window=window, limit=limit)
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 WINDOWS_S = (1, 10, 60)
 MINUTE_S = 60.0
 BINS = 60
+AT_ONCE_S = 1e-9
+"""A shorter trace is a single moment: rates over it would be numbers without a meaning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ def over_time(trace: Trace) -> OverTime:
     ends = np.searchsorted(since_s, since_s + MINUTE_S, side="left")
     within = ends - np.arange(len(since_s))
     heaviest = int(np.argmax(within))
-    bin_s = float(since_s[-1]) / BINS
+    bin_s = float(since_s[-1]) / BINS if since_s[-1] >= AT_ONCE_S else 0.0
     counts = _counts(since_s, bin_s, BINS) if bin_s > 0 else np.zeros(BINS, dtype=np.int64)
     return OverTime(
         dispersion=tuple(_dispersion(since_s, window_s) for window_s in WINDOWS_S),
@@ -52,12 +54,12 @@ def over_time(trace: Trace) -> OverTime:
 
 
 def _dispersion(since_s: Floats, window_s: float) -> float | None:
-    whole = int(since_s[-1] // window_s)
+    whole = float(since_s[-1] // window_s)
     if whole < 2:
         return None
     used = since_s[since_s < whole * window_s]
     # by np.unique: a trace of years has more seconds than memory has room for
-    _, counts = np.unique((used // window_s).astype(np.int64), return_counts=True)
+    _, counts = np.unique(used // window_s, return_counts=True)
     mean = len(used) / whole
     square = float((counts.astype(np.float64) ** 2).sum()) / whole
     return (square - mean**2) / mean

@@ -56,15 +56,15 @@ def _recording(record: Record) -> Recording:
 def _rounds(record: Record, name: str) -> Longs:
     histogram = _histogram(record)
     if histogram is not None:
-        return of_histogram(histogram, name)
+        return of_histogram(record, histogram, name)
     meta = _meta(record)
     rounds = record.count(meta.get(_ROUNDS, 0), _ROUNDS)
     key = next((key for key in _ACCEPTED if key in meta), None)
     if key is not None:
-        return of_totals(record.count(meta[key], key), rounds)
+        return of_totals(record, record.count(meta[key], key), rounds)
     # prefill gives a token, and each round its bonus
     completion = record.count(meta.get("completion_tokens"), "completion_tokens")
-    return of_totals(max(completion - 1 - rounds, 0), rounds)
+    return of_totals(record, max(completion - 1 - rounds, 0), rounds)
 
 
 def _histogram(record: Record) -> Longs | None:

@@ -60,7 +60,7 @@ def _rounds(record: Record, name: str) -> Longs:
     metrics = _metrics(record)
     if _STEPS in metrics:
         return record.counts(metrics[_STEPS], _STEPS)
-    return of_histogram(record.counts(metrics.get(_HISTOGRAM, []), _HISTOGRAM), name)
+    return of_histogram(record, record.counts(metrics.get(_HISTOGRAM, []), _HISTOGRAM), name)
 
 
 def _stated(records: list[Record]) -> float | None:

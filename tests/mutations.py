@@ -1,0 +1,307 @@
+"""Files of every format, and how they get damaged: what the fuzzers of test_fuzz.py and fuzz.py are made of."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import strategies as st
+
+from lapsbench.acceptance.readers import read_acceptance
+from lapsbench.errors import LapsbenchError
+from lapsbench.store.inference_lab import read_costs
+from lapsbench.traces import open_trace
+from lapsbench.traces.description import describe, to_json
+
+ROWS = 6
+OWN = "arrival=ts,prompt=in,output=out,client=who"
+
+
+def _csv(header, row):
+    return (header + "\n" + "".join(row(i) + "\n" for i in range(ROWS))).encode()
+
+
+def _jsonl(row):
+    return "".join(json.dumps(row(i)) + "\n" for i in range(ROWS)).encode()
+
+
+def _parquet():
+    buffer = io.BytesIO()
+    columns = {"arrival_s": np.arange(6.0), "prompt_tokens": np.arange(1, 7), "output_tokens": np.arange(2, 8)}
+    pq.write_table(pa.table(columns), buffer, compression="none")
+    return buffer.getvalue()
+
+
+def _served(i):
+    ones = list(range(1, ROWS + 1))
+    return {
+        "start_times": [0.5 * each for each in ones],
+        "input_lens": ones,
+        "output_lens": ones,
+        "errors": [""] * ROWS,
+    }
+
+
+def _native(i):
+    return {"arrival_s": i, "prompt_tokens": 5 + i, "output_tokens": 3, "client_id": f"c{i}"}
+
+
+TRACES = {
+    "native": _csv("arrival_s,prompt_tokens,output_tokens,category", lambda i: f"{i / 3},{i + 1},{i + 2},k{i}"),
+    "azure 2023": _csv("TIMESTAMP,ContextTokens,GeneratedTokens", lambda i: f"2023-11-16 18:15:4{i}.6805900,{i},{i}"),
+    "azure 2024": _csv("TIMESTAMP,ContextTokens,GeneratedTokens", lambda i: f"2024-05-12 08:47:4{i}.02+00:00,9,{i}"),
+    "multimodal": _csv("TIMESTAMP,NumImages,ContextTokens,GeneratedTokens", lambda i: f"2024-10-15 00:00:0{i},1,9,{i}"),
+    "azure ms": _csv("request_id,arrival_ms,output_tokens,prompt_tokens", lambda i: f"r{i},{i}.000,{i},9"),
+    "burstgpt": _csv(
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type",
+        lambda i: f"{i},GPT-4,9,{i},{9 + i},API log",
+    ),
+    "burstgpt 3": _csv(
+        "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type",
+        lambda i: f"{i}.0,s{i},1,ChatGPT,9,{i},{9 + i},Conversation log",
+    ),
+    "mooncake": _jsonl(
+        lambda i: {"timestamp": 3000 * (i // 2), "input_length": 9, "output_length": i, "hash_ids": [i]}
+    ),
+    "native jsonl": _jsonl(_native),
+    "native json": json.dumps([_native(i) for i in range(ROWS)], indent=1).encode(),
+    "vllm": json.dumps(_served(0)).encode(),
+    "vllm pretty": json.dumps(_served(0), indent=2).encode(),
+    "parquet": _parquet(),
+    "own": _csv("ts,in,out,who", lambda i: f"{1700000000000 + i},{i},{i + 1},w{i}"),
+    "own times": _csv("ts,in,out,who", lambda i: f"2026-01-02T03:04:0{i}Z,{i},{i + 1},w{i}"),
+}
+
+
+def _choice(i):
+    return {"accept_lengths": [2, 1, 3], "decoding_steps": [2, 1], "new_tokens": [3, 3]}
+
+
+ACCEPTANCE = {
+    "spec-bench": _jsonl(lambda i: {"question_id": i, "category": "qa", "choices": [_choice(i)]}),
+    "rest": _jsonl(
+        lambda i: {"question_id": i, "choices": [{"accept_lengths:": [0, 2], "idxs": [1], "new_tokens": [3]}]}
+    ),
+    "specdecode-bench": _jsonl(
+        lambda i: {
+            "id": str(i),
+            "prompt_token_ids": [1, 2],
+            "acc_eagle": {"acc_len": [1, 3, 2]},
+            "acc_ngram": {"acc_len": [1]},
+        }
+    ),
+    "rounds": _jsonl(
+        lambda i: {"uid": i // 2, "round_idx": i % 2, "start_pos": 7, "proposal_len": 7, "accepted_draft": i}
+    ),
+    "vllm": _jsonl(
+        lambda i: {
+            "id": str(i),
+            "metrics": {"speculative_decoding": {"per_step_accepted": [i, 0], "num_spec_tokens": 6}},
+        }
+    ),
+    "sglang": json.dumps(
+        [{"meta_info": {"completion_tokens": 9, "spec_verify_ct": 4, "spec_accept_histogram": [2, 1, 1]}}] * ROWS
+    ).encode(),
+    "inference-lab": _csv("commits,category,a0,a1,a2", lambda i: f"{i % 4},code,0.5,0.5,0.1"),
+}
+COSTS = {"costs": _csv("batch_size,num_draft_tokens,step_seconds", lambda i: f"{i + 1},2,0.00{i + 1}")}
+
+ODD = (
+    *(
+        b"1000000000",
+        b"-1",
+        b"nan",
+        b"inf",
+        b"1e400",
+        b"",
+        b"0",
+        b"9" * 30,
+        b"1.5",
+        b"null",
+        b"true",
+        b'""',
+        b"[]",
+        b"{}",
+    ),
+    *(
+        b"\0",
+        b"\xff",
+        b'"',
+        b",",
+        b"\n",
+        b"\r\n",
+        b"\n\n",
+        b" ",
+        b"\xef\xbb\xbf",
+        b"\xe2\x80\xa8",
+        b"'",
+        b"}",
+        b"]",
+        b"\\",
+    ),
+)
+
+
+@st.composite
+def damaged(draw, files):
+    """A name of `files`, and its bytes after one to four things went wrong."""
+    name = draw(st.sampled_from(sorted(files)))
+    data = files[name]
+    for _ in range(draw(st.integers(0, 4))):
+        data = _damage(draw, data)
+    packing = draw(st.sampled_from(("", "", "", "gzip", "zstd")))
+    if packing:
+        data = gzip.compress(data, mtime=0) if packing == "gzip" else pa.Codec("zstd").compress(data, asbytes=True)
+        if draw(st.booleans()):
+            data = _damage(draw, data)
+    return name, data
+
+
+def _damage(draw, data):
+    place = draw(st.integers(0, max(len(data) - 1, 0)))
+    end = place + draw(st.integers(0, 24))
+    return draw(st.sampled_from(DAMAGES))(draw, data, place, end)
+
+
+def _more_lines(draw, data, place, end):
+    return b"\n".join(draw(st.permutations(data.split(b"\n"))))
+
+
+def _column_twice(draw, data, place, end):
+    head, newline, rest = data.partition(b"\n")
+    names = head.split(b",")
+    return b",".join([*names, names[place % len(names)]]) + newline + rest
+
+
+def _encoded(draw, data, place, end):
+    return data.decode("latin-1").encode(draw(st.sampled_from(("utf-16", "latin-1", "utf-32", "utf-8-sig"))))
+
+
+def _other_number(draw, data, *_):
+    digits = [i for i, byte in enumerate(data) if chr(byte).isdigit()]
+    if not digits:
+        return data
+    start = end = draw(st.sampled_from(digits))
+    while end < len(data) and chr(data[end]) in "0123456789.":
+        end += 1
+    return data[:start] + draw(st.sampled_from(ODD)) + data[end:]
+
+
+DAMAGES = (
+    lambda _, data, place, _end: data[:place],
+    lambda _, data, place, end: data[:place] + data[end:],
+    lambda draw, data, place, _end: data[:place] + draw(st.sampled_from(ODD)) + data[place:],
+    lambda draw, data, place, end: data[:place] + draw(st.binary(max_size=8)) + data[end:],
+    lambda _, data, place, end: data[:end] + data[place:],
+    _other_number,
+    _more_lines,
+    _column_twice,
+    _encoded,
+)
+
+
+def check_trace(name, data):
+    """Read a damaged trace: return one clear line, or None where every row is kept or counted."""
+    with _file(data) as path:
+        columns = OWN if name.startswith("own") else None
+        try:
+            trace = open_trace(str(path), columns=columns)
+        except LapsbenchError as error:
+            return _one_line(error)
+        assert len(trace) == len(trace.prompt_tokens) == len(trace.output_tokens) > 0
+        assert min(trace.arrival_s[0], trace.prompt_tokens.min() - 1, trace.output_tokens.min() - 1) >= 0
+        assert np.isfinite(trace.arrival_s).all()
+        assert (np.diff(trace.arrival_s) >= 0).all()
+        dropped = trace.provenance.get("rows_dropped", 0)
+        assert trace.provenance["rows_read"] == len(trace) + dropped
+        told = sum(int(note.split()[0]) for note in trace.notes if note.endswith("dropped"))
+        assert told == dropped, trace.notes
+        there = rows_of(path, data)
+        assert there is None or trace.provenance["rows_read"] == there, (there, trace.provenance, trace.notes)
+        json.dumps(to_json(describe(trace)), allow_nan=False)
+        return None
+
+
+def check_acceptance(name, data):
+    """Read damaged acceptance: return one clear line, or None for a sound bank."""
+    with _file(data) as path:
+        try:
+            bank = read_acceptance(str(path)).bank
+        except LapsbenchError as error:
+            return _one_line(error)
+        assert np.diff(bank.offsets).tolist() == bank.output_tokens.tolist()
+        assert bank.accept_runs.max() <= bank.draft_tokens_max <= 255
+        assert min(bank.prompt_tokens.min(), bank.output_tokens.min()) >= 1
+        return None
+
+
+def check_costs(name, data):
+    """Read a damaged table of costs: return one clear line, or None for positive times."""
+    with _file(data) as path:
+        try:
+            costs = read_costs(path)
+        except LapsbenchError as error:
+            return _one_line(error)
+        assert (costs.time_s > 0).all()
+        assert costs.batch_size.min() >= 1
+        return None
+
+
+def _one_line(error):
+    text = str(error)
+    assert "; try " in text
+    assert "\n" not in text
+    return text
+
+
+def rows_of(path, data):
+    """Count the rows of a file in another way than the readers do; None where another way would not be surer."""
+    if data.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(data)
+    elif data.startswith(b"\x28\xb5\x2f\xfd"):
+        data = pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()
+    if data.startswith(b"PAR1"):
+        return pq.read_metadata(pa.BufferReader(data)).num_rows
+    text = data.decode("utf-8-sig")
+    start = text.lstrip()[:1]
+    if start in ("{", "["):
+        return _json_rows(text)
+    if '"' in text or "\r" in text.replace("\r\n", ""):
+        return None  # readers of CSV differ in what a stray quote or carriage return means
+    lines = list(csv.reader(io.StringIO(text.lstrip(), newline="")))
+    return sum(any(cell for cell in line) for line in lines[1:])
+
+
+def _json_rows(text):
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        lines = [line for line in text.split("\n") if line.strip()]
+        return 1 if len(lines) == 1 else len(lines)
+    if isinstance(whole, dict) and "input_lens" in whole and "arrival_s" not in whole:
+        return len(whole["input_lens"])
+    return len(whole) if isinstance(whole, list) else 1
+
+
+class _file:  # noqa: N801 - a context manager in the clothes of a function
+    def __init__(self, data):
+        self.data = data
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        path = Path(self.folder.name) / "fuzzed"
+        path.write_bytes(self.data)
+        return path
+
+    def __exit__(self, *_):
+        self.folder.cleanup()
+
+
+CHECKS = ((TRACES, check_trace), (ACCEPTANCE, check_acceptance), (COSTS, check_costs))
