@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lapsbench.cli.console import check_json, laid_out, progress_bar, remark, show
 from lapsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from lapsbench.traces.readers.reader import Failed
 
 traces = typer.Typer(name="traces", help="List, fetch, describe, convert and make traces.", no_args_is_help=True)
 
@@ -105,7 +108,7 @@ def describe(
     from lapsbench.traces.description import to_json
 
     check_json(json_to)
-    failed = "keep" if keep_failed else "drop"
+    failed: Failed = "keep" if keep_failed else "drop"
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     found = measured(trace)
     remark(trace.notes, quiet=quiet)
@@ -127,7 +130,7 @@ def convert(
     from lapsbench.traces.save import refuse_suffix, write_trace
 
     refuse_suffix(out)
-    failed = "keep" if keep_failed else "drop"
+    failed: Failed = "keep" if keep_failed else "drop"
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     remark([*trace.notes, f"{len(trace):,} requests"], quiet=quiet)
     write_trace(trace, out)

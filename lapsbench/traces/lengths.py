@@ -60,7 +60,8 @@ def _interpolated(text: str, flag: str, shares: Floats) -> Floats:
         raise UsageError(f"{text!r} is not a list of numbers", where=flag, hint=_EXAMPLES) from None
     if len(values) < 2 or not np.all((values >= 1) & (values <= MOST)) or np.any(np.diff(values) < 0):
         raise UsageError("needs two or more quantiles that rise from 1 token on", where=flag, hint=_EXAMPLES)
-    return np.interp(shares, np.linspace(0, 1, len(values)), np.log(values))
+    logs: Floats = np.interp(shares, np.linspace(0, 1, len(values)), np.log(values))
+    return logs
 
 
 def _tokens(values: Floats) -> Ints:

@@ -55,14 +55,14 @@ def make(order: Order) -> Trace:
         LapsbenchError: the trace to be like cannot be read.
     """
     recipe = next((recipe for recipe in RECIPES if recipe.name == order.like), None)
-    model = None if recipe else open_trace(order.like)
-    rate_rps = _rate(order, recipe.rate_rps if recipe else model.rate_rps if model else None)
-    n = _requests(order, rate_rps)
     if recipe is not None:
-        made = generate(replace(recipe, rate_rps=rate_rps), n, order.seed)
+        rate_rps = _rate(order, recipe.rate_rps)
+        made = generate(replace(recipe, rate_rps=rate_rps), _requests(order, rate_rps), order.seed)
     else:
-        rows = stream(order.seed, "trace rows").integers(0, len(model), n)
-        made = Trace("", np.zeros(n), model.prompt_tokens[rows], model.output_tokens[rows])
+        model = open_trace(order.like)
+        rate_rps = _rate(order, model.rate_rps)
+        made = _resampled(model, _requests(order, rate_rps), order.seed)
+    n = len(made)
     if order.arrivals is not None or recipe is None:
         made = replace(made, arrival_s=arrivals(order.arrivals or "poisson", n, rate_rps, order.seed))
     if order.prompt is not None:
@@ -72,6 +72,12 @@ def make(order: Order) -> Trace:
     if order.clients is not None:
         made = replace(made, client_id=_clients(order.clients, n, order.seed))
     return replace(made, name="made", provenance={"label": "generated, not recorded", "order": asdict(order)})
+
+
+def _resampled(model: Trace, n: int, seed: int) -> Trace:
+    """Return n requests, each with the prompt and output of one row; all arrive at 0."""
+    rows = stream(seed, "trace rows").integers(0, len(model), n)
+    return Trace("", np.zeros(n), model.prompt_tokens[rows], model.output_tokens[rows])
 
 
 def _rate(order: Order, own: float | None) -> float:

@@ -116,7 +116,8 @@ def _clock(name: str, values: Mapping[str, float], span_s: float, seed: int) -> 
         periods = min(math.ceil(span_s / period_s), 1_000_000 // KNOTS_PER_PERIOD) + 1
         knots_s = np.arange(periods * KNOTS_PER_PERIOD + 1) * (period_s / KNOTS_PER_PERIOD)
         angle = 2 * np.pi * knots_s / period_s
-        return knots_s, knots_s - depth * period_s / (2 * np.pi) * np.sin(angle)
+        own: Floats = knots_s - depth * period_s / (2 * np.pi) * np.sin(angle)
+        return knots_s, own
     on_s, off_s, floor = values["on"], values["off"], values["floor"]
     pairs = int(min(2 * math.ceil(span_s / (on_s + off_s)) + 32, 5_000_000))
     draw = stream(seed, "trace on and off")

@@ -81,12 +81,10 @@ def _limit(records: list[Record]) -> int | None:
 
 def _stated(records: list[Record]) -> float | None:
     """Return completion tokens over rounds, which is `spec_accept_length` pooled."""
-    metas = [_meta(record) for record in records]
-    tokens = [meta.get("completion_tokens") for meta in metas]
-    rounds = [meta.get(_ROUNDS) for meta in metas]
-    if not all(isinstance(value, int) for value in (*tokens, *rounds)) or not sum(rounds):
-        return None
-    return float(sum(tokens) / sum(rounds))
+    totals = [(_meta(record).get("completion_tokens"), _meta(record).get(_ROUNDS)) for record in records]
+    known = [(tokens, rounds) for tokens, rounds in totals if isinstance(tokens, int) and isinstance(rounds, int)]
+    rounds = sum(each for _, each in known)
+    return sum(tokens for tokens, _ in known) / rounds if rounds > 0 and len(known) == len(records) else None
 
 
 _NAME = "SGLang"
