@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lapsbench.acceptance.readers import read_acceptance
 from lapsbench.acceptance.rounds import Assignment, rounds_of, rounds_of_requests, whole
 from lapsbench.acceptance.sample import HANDFUL, assign
 from lapsbench.acceptance.synthetic import Synthetic, generate
@@ -209,19 +210,47 @@ def test_one_seed_is_one_assignment_and_a_limited_trace_keeps_it():
     assert not np.array_equal(first.recording_start, other.recording_start)
 
 
-@pytest.mark.parametrize("source", ["shipped", "gsm8k", "sharegpt"])
-def test_sampling_keeps_mean_spread_and_memory_of_the_bank(source):
-    bank = (
-        open_profile(SHIPPED).bank if source == "shipped" else recorded(f"specdecodebench_llama3.1-8b_{source}.jsonl")
-    )
-    lengths = np.random.default_rng(1).choice(bank.output_tokens, 2000)
-    trace = trace_of(lengths)
+def drift(rounds):
+    """Rise of tokens per round from the first third to the last, over requests with rounds enough to tell."""
+    long = [one[:-1] for one in rounds if len(one) > 31]  # the last is cut at the end of the answer
+    first = np.concatenate([one[: len(one) // 3] for one in long])
+    last = np.concatenate([one[-(len(one) // 3) :] for one in long])
+    return last.mean() / first.mean() - 1
+
+
+def bank_named(source):
+    if source == "shipped":
+        return open_profile(SHIPPED).bank
+    if source.startswith("specbench"):
+        assert (SHARED / f"{source}.jsonl").exists(), f"this test reads {SHARED / source}.jsonl"
+        return read_acceptance(str(SHARED / f"{source}.jsonl")).bank
+    return recorded(f"specdecodebench_llama3.1-8b_{source}.jsonl")
+
+
+@pytest.mark.parametrize(
+    "source", ["shipped", "gsm8k", "sharegpt", "specbench_vicuna-7b_sps-68m", "specbench_vicuna-7b_eagle"]
+)
+def test_sampling_keeps_mean_spread_memory_and_drift_of_the_bank(source):
+    bank = bank_named(source)
+    rows = np.random.default_rng(1).integers(0, len(bank), 2000)
+    trace = trace_of(bank.output_tokens[rows], category=bank.category[rows])
     before = emissions(bank.output_tokens, whole(bank), bank.accept_runs, 3)
     after = emissions(trace.output_tokens, assign(trace, bank, 0), bank.accept_runs, 3)
     assert pooled(after) == pytest.approx(pooled(before), rel=0.05)
     assert own_means(after).mean() == pytest.approx(own_means(before).mean(), rel=0.05)
     assert own_means(after).std() == pytest.approx(own_means(before).std(), rel=0.15)
     assert memory(after) == pytest.approx(memory(before), abs=0.04)
+    assert drift(after) == pytest.approx(drift(before), abs=0.05)
+
+
+def test_requests_longer_than_their_recording_keep_its_mean():
+    bank = bank_named("specbench_vicuna-7b_sps-68m")
+    trace = trace_of(np.full(2000, 3 * int(bank.output_tokens.max())))
+    longest = np.sort(bank.output_tokens)[-16:].min()
+    told = emissions(bank.output_tokens, whole(bank), bank.accept_runs, 3)
+    of_the_longest = [one for one, n in zip(told, bank.output_tokens, strict=True) if n >= longest]
+    sampled = rounds_of_requests(trace.output_tokens, assign(trace, bank, 0), bank.accept_runs, 3)
+    assert sampled.tokens_per_round == pytest.approx(pooled(of_the_longest), rel=0.05)
 
 
 def test_a_million_requests_take_seconds_at_most():

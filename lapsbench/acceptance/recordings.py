@@ -96,7 +96,7 @@ def _bank(
     """Put the unrecorded g = 0 before each recording's runs, and name the limit they were recorded with."""
     most = int(runs.max())
     _refuse_absurd(most, where)
-    limit = min(most, MOST) if draft_tokens_max is None else draft_tokens_max
+    limit = min(most if draft_tokens_max is None else draft_tokens_max, MOST)
     if most > MOST:
         notes.append(f"runs of more than {MOST} drafts: cut there")
     elif most > limit:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DECIMALS = 6
 KNOTS_PER_PERIOD = 256
+MOST_PERIODS = 100_000
 _DEFAULTS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "poisson": {},
@@ -105,6 +106,13 @@ def _refuse_absurd(name: str, values: Mapping[str, float]) -> None:
             raise UsageError(f"{name}: {key} = {value:g}", where="--arrivals", hint=f"{low:g} to {high:g}")
 
 
+def _few(periods: int, name: str) -> int:
+    if periods > MOST_PERIODS:
+        what = f"{name}: {periods:,} periods within the trace"
+        raise UsageError(what, where="--arrivals", hint=f"longer ones: at most {MOST_PERIODS:,}")
+    return periods
+
+
 def _from_zero(gaps: Floats) -> Floats:
     return np.concatenate([[0.0], np.cumsum(gaps)])
 
@@ -113,13 +121,13 @@ def _clock(name: str, values: Mapping[str, float], span_s: float, seed: int) -> 
     """Return times of the wall, and how far the process's own clock has come at each; mean speed about 1."""
     if name == "diurnal":
         period_s, depth = values["period"], values["depth"]
-        periods = min(math.ceil(span_s / period_s), 1_000_000 // KNOTS_PER_PERIOD) + 1
-        knots_s = np.arange(periods * KNOTS_PER_PERIOD + 1) * (period_s / KNOTS_PER_PERIOD)
+        periods = _few(math.ceil(span_s / period_s), name) + 1
+        knots_s: Floats = np.arange(periods * KNOTS_PER_PERIOD + 1) * (period_s / KNOTS_PER_PERIOD)
         angle = 2 * np.pi * knots_s / period_s
         own: Floats = knots_s - depth * period_s / (2 * np.pi) * np.sin(angle)
         return knots_s, own
     on_s, off_s, floor = values["on"], values["off"], values["floor"]
-    pairs = int(min(2 * math.ceil(span_s / (on_s + off_s)) + 32, 5_000_000))
+    pairs = 2 * _few(math.ceil(span_s / (on_s + off_s)), name) + 32
     draw = stream(seed, "trace on and off")
     seconds = np.stack([draw.exponential(on_s, pairs), draw.exponential(off_s, pairs)], axis=1).ravel()
     busy = (1 - floor * off_s / (on_s + off_s)) * (on_s + off_s) / on_s
