@@ -63,7 +63,12 @@ def from_rounds(
     begins = np.repeat(ends - emitted, emitted)
     runs = np.repeat(accepted, emitted) - (np.arange(ends[-1]) - begins)
     tokens = np.add.reduceat(emitted, _starts([len(each.accepted) for each in kept]))
-    return _bank(kept, runs, tokens, draft_tokens_max, prompt_tokens, where, notes)
+    bank, said = _bank(kept, runs, tokens, draft_tokens_max, prompt_tokens, where, notes)
+    # a smaller k stops inside a recorded round, behind which only the rest of that round is known
+    return bank, (
+        *said,
+        f"exact at the k of its rounds ({bank.draft_tokens_max} at most), a lower bound at a smaller k",
+    )
 
 
 def from_positions(
@@ -91,9 +96,10 @@ def _bank(
     draft_tokens_max: int | None,
     prompt_tokens: int,
     where: str,
-    notes: list[str],
+    notes: Sequence[str],
 ) -> tuple[Bank, tuple[str, ...]]:
     """Put the unrecorded g = 0 before each recording's runs, and name the limit they were recorded with."""
+    notes = list(notes)
     most = int(runs.max())
     _refuse_absurd(most, where)
     limit = min(most if draft_tokens_max is None else draft_tokens_max, MOST)

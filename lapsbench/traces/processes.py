@@ -129,7 +129,7 @@ def _clock(name: str, values: Mapping[str, float], span_s: float, seed: int) -> 
     on_s, off_s, floor = values["on"], values["off"], values["floor"]
     pairs = 2 * _few(math.ceil(span_s / (on_s + off_s)), name) + 32
     draw = stream(seed, "trace on and off")
-    seconds = np.stack([draw.exponential(on_s, pairs), draw.exponential(off_s, pairs)], axis=1).ravel()
+    seconds: Floats = np.stack([draw.exponential(on_s, pairs), draw.exponential(off_s, pairs)], axis=1).ravel()
     busy = (1 - floor * off_s / (on_s + off_s)) * (on_s + off_s) / on_s
-    speed = np.tile([busy, floor], pairs)
+    speed: Floats = np.tile([busy, floor], pairs)
     return _from_zero(seconds), _from_zero(seconds * speed)

@@ -34,10 +34,12 @@ def read_rounds(path: Path, text: bytes, wanted: Wanted) -> Reading:
         LapsbenchError: it does not read as such.
     """
     try:
-        frame = pl.read_csv(io.BytesIO(text), infer_schema=False)
+        frame = pl.read_csv(io.BytesIO(text.lstrip()), infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         what = f"does not read as CSV ({files.first_line(error)})"
         raise LapsbenchError(what, where=str(path), hint="commits,category,a0,a1,...") from error
+    if frame.columns[:2] != ["commits", "category"]:
+        raise LapsbenchError("the header does not read as CSV", where=str(path), hint="commits,category,a0,a1,...")
     commits = frame["commits"].cast(pl.Float64, strict=False)
     bad = ~((commits >= 0) & (commits < 2**16) & (commits == commits.floor())).fill_null(value=False)
     if bad.any():
