@@ -122,14 +122,16 @@ def _clock(name: str, values: Mapping[str, float], span_s: float, seed: int) -> 
     if name == "diurnal":
         period_s, depth = values["period"], values["depth"]
         periods = _few(math.ceil(span_s / period_s), name) + 1
-        knots_s: Floats = np.arange(periods * KNOTS_PER_PERIOD + 1) * (period_s / KNOTS_PER_PERIOD)
+        knots_s = np.arange(periods * KNOTS_PER_PERIOD + 1, dtype=np.float64) * (period_s / KNOTS_PER_PERIOD)
         angle = 2 * np.pi * knots_s / period_s
         own: Floats = knots_s - depth * period_s / (2 * np.pi) * np.sin(angle)
         return knots_s, own
     on_s, off_s, floor = values["on"], values["off"], values["floor"]
     pairs = 2 * _few(math.ceil(span_s / (on_s + off_s)), name) + 32
     draw = stream(seed, "trace on and off")
-    seconds: Floats = np.stack([draw.exponential(on_s, pairs), draw.exponential(off_s, pairs)], axis=1).ravel()
+    seconds = np.empty(2 * pairs)
+    seconds[0::2] = draw.exponential(on_s, pairs)
+    seconds[1::2] = draw.exponential(off_s, pairs)
     busy = (1 - floor * off_s / (on_s + off_s)) * (on_s + off_s) / on_s
-    speed: Floats = np.tile([busy, floor], pairs)
+    speed = np.tile(np.array([busy, floor], dtype=np.float64), pairs)
     return _from_zero(seconds), _from_zero(seconds * speed)
