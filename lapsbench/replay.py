@@ -19,8 +19,8 @@ from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
+from lapsbench.planning import plan as plan_of
 from lapsbench.policies.registry import spec_of
-from lapsbench.scenario import plan as plan_of
 from lapsbench.sim.sweep import Cell, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
 

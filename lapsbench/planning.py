@@ -1,0 +1,119 @@
+"""From settings to nouns: open what a scenario names, and blame the flag that named what cannot be opened."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lapsbench.acceptance.chosen import chosen, of_length
+from lapsbench.core import Engine
+from lapsbench.errors import UsageError
+from lapsbench.policies.predictors import parse_predictor
+from lapsbench.policies.registry import find, spec_of
+from lapsbench.resources import names as shipped_names
+from lapsbench.resources import shipped
+from lapsbench.scenario import TRACE
+from lapsbench.sim.sweep import Plan
+from lapsbench.store.profile import open_profile
+from lapsbench.traces import open_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lapsbench.core import Profile, Trace
+    from lapsbench.scenario import Scenario
+
+SYNTHETIC_BANK = "synthetic acceptance"
+"""The place that errors of a generated bank name."""
+
+
+def plan(scenario: Scenario) -> tuple[Plan, str]:
+    """Open and parse everything the scenario names; return the plan, and the baseline's name."""
+    scenario.parsed_slo  # noqa: B018 - a bad SLO should not wait for the replay to end
+    policies = [find(spec) for spec in scenario.policies]
+    baseline = _baseline(scenario, [spec_of(policy) for policy in policies])
+    predictor = parse_predictor(scenario.predict)
+    with _blaming("--trace"):
+        trace = open_trace(
+            scenario.trace or TRACE,
+            window=scenario.window,
+            limit=scenario.limit,
+            columns=scenario.columns,
+            time_unit=scenario.time_unit,
+        )
+    history = _history(scenario)
+    profile, remarks = _profile(scenario)
+    trace = replace(trace, notes=(*trace.notes, *remarks))
+    return Plan(
+        trace=trace,
+        profile=profile,
+        engine=Engine(
+            max_batch=scenario.max_batch,
+            draft_tokens=scenario.draft_tokens,
+            prefill_budget=scenario.prefill_budget,
+            kv_tokens=scenario.kv_tokens,
+            on_preempt=scenario.on_preempt,
+        ),
+        predictor=predictor,
+        policies=tuple(policies),
+        loads=scenario.loads,
+        rate_rps=scenario.rate,
+        seeds=tuple(range(scenario.seed, scenario.seed + scenario.repeats)),
+        history=history,
+    ), baseline
+
+
+def _baseline(scenario: Scenario, names: list[str]) -> str:
+    if scenario.baseline is None:
+        return "fcfs" if "fcfs" in names else names[0]
+    if scenario.baseline in names:
+        return scenario.baseline
+    with _blaming("--baseline"):
+        wanted = spec_of(find(scenario.baseline))
+    if wanted not in names:
+        raise UsageError(f"{wanted} is not among the policies", where="--baseline", hint=f"one of: {', '.join(names)}")
+    return wanted
+
+
+def _history(scenario: Scenario) -> Trace | None:
+    """Open what calibrated policies learn from; it must not be what they are tested on."""
+    if not scenario.calibration:
+        return None
+    with _blaming("--calibration"):
+        history = open_trace(scenario.calibration)
+    if _file_of(scenario.calibration) == _file_of(scenario.trace or TRACE):
+        what = "is the replayed trace: policies would learn from their own test"
+        raise UsageError(what, where="--calibration", hint="another trace")
+    return history
+
+
+def _profile(scenario: Scenario) -> tuple[Profile, tuple[str, ...]]:
+    """Open the profile; with other acceptance than its own, where that is asked for, and remarks on it."""
+    profile = open_profile(scenario.profile)
+    spec, length, k = scenario.acceptance, scenario.acceptance_length, scenario.draft_tokens
+    if spec is None and length is None:
+        return profile, ()
+    flag = "--acceptance" if length is None else "--acceptance-length"
+    if k == 0:
+        raise UsageError("means nothing without drafts", where=flag, hint="--draft-tokens 1 or more")
+    with _blaming(flag):
+        found = of_length(length, profile.bank, k) if length is not None else chosen(spec or "", profile.bank, k)
+    provenance = {**profile.provenance, "label": f"{profile.label}; {found.label}"}
+    return replace(profile, bank=found.bank, provenance=provenance), found.notes
+
+
+def _file_of(trace: str) -> Path:
+    return (shipped("traces") / f"{trace}.parquet" if trace in shipped_names("traces") else Path(trace)).resolve()
+
+
+@contextmanager
+def _blaming(flag: str) -> Iterator[None]:
+    """Name the flag that is to blame, where what it calls names a flag or noun of its own."""
+    try:
+        yield
+    except UsageError as error:
+        if error.where not in ("--policy", "trace", SYNTHETIC_BANK) and not error.where.startswith("acceptance "):
+            raise
+        raise UsageError(error.what, where=flag, hint=error.hint) from error
