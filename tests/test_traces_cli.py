@@ -131,6 +131,22 @@ def test_get_takes_the_mirror(entry, server, tmp_path, monkeypatch):
     assert "/mirror/small.csv" in done.err
 
 
+@pytest.mark.parametrize("mirror", ["nowhere", "ftp://127.0.0.1/x", "http://127.0.0.1:9"])
+def test_get_says_so_where_the_mirror_is_none(entry, tmp_path, monkeypatch, mirror):
+    monkeypatch.setenv("LAPSBENCH_MIRROR", mirror)
+    done = lapsbench("traces get small", tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert "cannot be fetched" in done.err
+    assert f"{mirror}/small.csv" in done.err
+
+
+def test_get_fetches_anew_what_was_damaged_here(entry, server, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "small.csv").write_bytes(CONTENT[:-9])
+    lapsbench("traces get small", tmp_path).fine()
+    assert (tmp_path / "cache" / "small.csv").read_bytes() == CONTENT
+
+
 def test_get_without_a_known_hash_tells_the_one_it_got(entry, server, tmp_path):
     path = fetch(replace(entry, sha256=None), lambda *_: None)
     assert path.read_bytes() == CONTENT

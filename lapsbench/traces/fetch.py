@@ -56,13 +56,13 @@ def fetch(entry: Entry, progress: Progress) -> Path:
             return path
         downloader = _Resuming(part, progress, resumes=known is not None)
         pooch.retrieve(url, known, path.name, str(path.parent), downloader=downloader)
-    except ValueError as error:  # pooch's word for a hash that differs; what it fetched is gone already
-        what = f"is not the file it should be: its sha256 is not {entry.sha256}"
-        raise LapsbenchError(what, where=url, hint=f"again, or another {MIRROR}") from error
-    except requests.RequestException as error:
+    except requests.RequestException as error:  # before ValueError: a URL that is none is both
         kept = ", what is here is kept" if known and part.exists() else ""
         what = f"cannot be fetched ({_reason(error)}){kept}"
         raise LapsbenchError(what, where=url, hint=f"again, or a mirror: {MIRROR}=https://...") from error
+    except ValueError as error:  # pooch's word for a hash that differs; what it fetched is gone already
+        what = f"is not the file it should be: its sha256 is not {entry.sha256}"
+        raise LapsbenchError(what, where=url, hint=f"again, or another {MIRROR}") from error
     return path
 
 
