@@ -74,6 +74,7 @@ TRACES = {
     "native json": json.dumps([_native(i) for i in range(ROWS)], indent=1).encode(),
     "vllm": json.dumps(_served(0)).encode(),
     "vllm pretty": json.dumps(_served(0), indent=2).encode(),
+    "sglang": json.dumps({"request_rate": 4.0, **{k: v for k, v in _served(0).items() if k != "start_times"}}).encode(),
     "parquet": _parquet(),
     "own": _csv("ts,in,out,who", lambda i: f"{1700000000000 + i},{i},{i + 1},w{i}"),
     "own times": _csv("ts,in,out,who", lambda i: f"2026-01-02T03:04:0{i}Z,{i},{i + 1},w{i}"),

@@ -107,13 +107,22 @@ def test_a_vllm_result_of_more_than_a_megabyte_on_one_line_reads(file):
 
 
 def test_a_result_without_times_or_with_torn_lists_says_so(file):
-    without = {key: value for key, value in SERVED.items() if key != "start_times"}
+    without = {key: value for key, value in SERVED.items() if key not in ("start_times", "request_rate")}
     assert "--save-detailed" in refused(file(json.dumps(without), "a.json"))
     assert "3 start_times, 2 input_lens" in refused(file(json.dumps({**SERVED, "input_lens": [1, 2]}), "b.json"))
     assert "holds 2 runs" in refused(file(json.dumps(SERVED) + "\n" + json.dumps(SERVED), "c.jsonl"))
     assert "row 2, column 'start_times'" in refused(
         file(json.dumps({**SERVED, "start_times": [1, "soon", 2]}), "d.json")
     )
+
+
+@pytest.mark.parametrize(("rate", "span_s"), [(4.0, 500), (float("inf"), 0), ("inf", 0)])
+def test_an_sglang_result_without_times_is_sent_again_by_its_rate(file, rate, span_s):
+    run = {"request_rate": rate, "input_lens": [9] * 2000, "output_lens": [3] * 2000, "errors": [""] * 2000}
+    trace = open_trace(file(json.dumps(run) + "\n", "sglang.jsonl"))
+    assert len(trace) == 2000
+    assert trace.span_s == pytest.approx(span_s, rel=0.1)
+    assert f"drawn anew at request_rate {rate}" in trace.notes[0]
 
 
 # --- one's own columns

@@ -1,17 +1,21 @@
 """Results of `vllm bench serve --save-detailed` and of SGLang's `bench_serving --output-details`: one JSON object.
 
 Lists with an entry per request: `start_times` (seconds of a clock of their own), `input_lens`, `output_lens` and
-`errors`, where a text says that the request failed.
+`errors`, where a text says that the request failed. SGLang saves no `start_times`: it sends by a Poisson process of
+`request_rate`, all at once where that is infinite, so arrivals are drawn anew by the same rule, and that is noted.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import polars as pl
 
 from lapsbench.errors import LapsbenchError
+from lapsbench.streams import stream
 from lapsbench.traces import check
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import Table
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
 
+_RATE = "request_rate"
 _STARTS, _PROMPTS, _OUTPUTS, _ERRORS = "start_times", "input_lens", "output_lens", "errors"
 
 
@@ -58,9 +63,10 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 def _table(source: Source, run: dict[str, Any]) -> Table:
+    notes: tuple[str, ...] = ()
     if _STARTS not in run:
-        hint = "a benchmark that saves them: vllm bench serve --save-detailed"
-        raise LapsbenchError("does not say when requests were sent", where=source.at(_STARTS), hint=hint)
+        run = {**run, _STARTS: _drawn(source, run)}
+        notes = (f"no start times were saved: drawn anew at request_rate {run[_RATE]}, as the benchmark does",)
     sizes = {}
     columns = []
     for name in (_STARTS, _PROMPTS, _OUTPUTS):
@@ -76,9 +82,27 @@ def _table(source: Source, run: dict[str, Any]) -> Table:
     if len(set(sizes.values())) > 1:
         shown = ", ".join(f"{size} {name}" for name, size in sizes.items())
         raise LapsbenchError(f"lists of different lengths: {shown}", where=str(source.path), hint="a complete run")
-    return Table(
-        source, pl.DataFrame([*columns, pl.Series(_ERRORS, [bool(text) for text in errors], dtype=pl.Boolean)])
-    )
+    failures = pl.Series(_ERRORS, [bool(text) for text in errors], dtype=pl.Boolean)
+    return Table(source, pl.DataFrame([*columns, failures]), notes)
+
+
+def _drawn(source: Source, run: dict[str, Any]) -> list[float]:
+    """Return a start for each request by the benchmark's own rule.
+
+    Raises:
+        LapsbenchError: the rate is not told either.
+    """
+    try:
+        rate_rps = float(run[_RATE])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        rate_rps = math.nan
+    prompts = run[_PROMPTS]
+    if not rate_rps > 0 or not isinstance(prompts, list):
+        hint = "a benchmark that saves them: vllm bench serve --save-detailed"
+        raise LapsbenchError("does not say when requests were sent", where=source.at(_STARTS), hint=hint)
+    gaps = stream(0, "serving benchmark/gaps").exponential(size=len(prompts))
+    starts_s = np.cumsum(gaps) / max(rate_rps, 1e-9)
+    return [float(start_s) for start_s in starts_s]
 
 
 READER: Final = Reader("serving benchmark", ("jsonl", "json"), (_PROMPTS, _OUTPUTS), (_STARTS, _ERRORS), _read)
