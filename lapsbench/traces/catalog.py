@@ -1,8 +1,9 @@
 """Public traces that can be fetched: where each is, what it holds, under which licence.
 
-A sha256 is given only where it is known: of the Azure traces of 2023 and BurstGPT 1 from the files themselves, of the
-others from independent public projects that fetched and state the same one. None is guessed: where it is None, a
-download is taken as it comes, and its sha256 is told.
+A sha256 is given only where it is known: of the Azure traces of 2023 from the files themselves (a test counts again),
+of BurstGPT 1 as this project was handed it, of Azure 2024 and BurstGPT 3 as several public projects that fetched them
+state alike, of BurstGPT 2 as one does; rows and bytes likewise. None is guessed: where it is None, a download is taken
+as it comes, and its sha256 is told.
 """
 
 from __future__ import annotations
