@@ -172,8 +172,10 @@ def test_replays_acceptance_flags_refuse_what_means_nothing(tmp_path, flags, rea
 
 def test_list_names_the_shipped_profile(tmp_path):
     assert SHIPPED in lapsbench("profiles list", tmp_path).fine().out
-    (found,) = json.loads(lapsbench("profiles list --json -", tmp_path).fine().out)["profiles"]
-    assert (found["name"], found["recordings"]) == (SHIPPED, 400)
+    found = {
+        each["name"]: each for each in json.loads(lapsbench("profiles list --json -", tmp_path).fine().out)["profiles"]
+    }
+    assert found[SHIPPED]["recordings"] == 400
 
 
 def test_describe_shows_grid_origin_steps_and_acceptance(tmp_path):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapsbench.cli.console import check_json, laid_out, remark, show, write_json
+from lapsbench.cli.console import check_target, laid_out, remark, show, write_json
 from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def list_profiles(json_to: Annotated[str | None, _JSON] = None) -> None:
     from lapsbench import resources
     from lapsbench.store.profile import open_profile
 
-    check_json(json_to)
+    check_target(json_to)
     found = [_line(open_profile(name)) for name in resources.names("profiles")]
     show({"schema": "lapsbench.profiles/1", "profiles": found}, json_to, laid_out(found))
 
@@ -58,7 +58,7 @@ def describe(
     from lapsbench.store.profile import open_profile
     from lapsbench.store.suspicions import suspicions
 
-    check_json(json_to)
+    check_target(json_to)
     profile = open_profile(source)
     summary, grid, wary = summarize(profile), _grid(profile), suspicions(profile)
     failed = write_json({**to_json(summary), "grid": grid, "warnings": wary}, json_to) if json_to else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lapsbench.cli.console import check_json, laid_out, progress_bar, remark, show
+from lapsbench.cli.console import check_target, laid_out, progress_bar, remark, show
 from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _QUIET = typer.Option("--quiet", "-q", help="No progress, no remarks.")
 @traces.command(name="list")
 def list_traces(json_to: Annotated[str | None, _JSON] = None) -> None:
     """List the shipped traces, and the public ones that `get` fetches."""
-    check_json(json_to)
+    check_target(json_to)
     rows = [*_shipped(), *_catalogue()]
     show({"schema": "lapsbench.traces/1", "traces": rows}, json_to, laid_out(rows))
 
@@ -107,7 +107,7 @@ def describe(
     from lapsbench.traces.description import describe as measured
     from lapsbench.traces.description import to_json
 
-    check_json(json_to)
+    check_target(json_to)
     failed: Failed = "keep" if keep_failed else "drop"
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     found = measured(trace)
