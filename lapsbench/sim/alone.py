@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from lapsbench.policies.pointers import ints, longs, octets
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.sim.jit import jit
 from lapsbench.sim.lookup import chunk_time, step_time
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats, Ints
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
     """Drafts the target would accept now: the recording from its start, then circular blocks of it."""
     place = np.int64(emitted)
@@ -24,7 +24,7 @@ def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
     return np.int64(runs[place])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats) -> None:
     """Fill the arrays [N]: seconds, rounds, seconds."""
     overhead, k = step_time(sim, OVERHEAD, 1, 0.0), sim.draft_tokens

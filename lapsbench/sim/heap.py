@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from numba import njit
+from lapsbench.sim.jit import jit
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats, Ints
@@ -17,7 +17,7 @@ WAYS = 4
 """Children of a place: half the levels of a binary heap."""
 
 
-@njit(cache=True, nogil=True)
+@jit
 def push(keys: Floats, jobs: Ints, size: int, key: float, job: int) -> int:
     """Add a pair and return the new size."""
     place = size
@@ -33,7 +33,7 @@ def push(keys: Floats, jobs: Ints, size: int, key: float, job: int) -> int:
     return size + 1
 
 
-@njit(cache=True, nogil=True)
+@jit
 def sink(keys: Floats, jobs: Ints, size: int, place: int, key: float, job: int) -> None:
     """Put a pair at `place`, or below it where smaller pairs move up.
 
@@ -59,7 +59,7 @@ def sink(keys: Floats, jobs: Ints, size: int, place: int, key: float, job: int) 
     jobs[place] = job
 
 
-@njit(cache=True, nogil=True)
+@jit
 def pop(keys: Floats, jobs: Ints, size: int) -> int:
     """Drop the smallest pair and return the new size."""
     last = size - 1
@@ -67,14 +67,14 @@ def pop(keys: Floats, jobs: Ints, size: int) -> int:
     return last
 
 
-@njit(cache=True, nogil=True)
+@jit
 def heapify(keys: Floats, jobs: Ints, size: int) -> None:
     """Order `size` pairs lying in any order."""
     for place in range((size - 2) // WAYS, -1, -1):
         sink(keys, jobs, size, place, keys[place], jobs[place])
 
 
-@njit(cache=True, nogil=True)
+@jit
 def insertion_sort(keys: Floats, jobs: Ints, size: int) -> None:
     """Sort a few pairs in place, ascending: nearly sorted from step to step, so close to linear."""
     for i in range(1, size):

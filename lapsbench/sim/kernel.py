@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import from_dtype, int64, njit
+from numba import from_dtype, int64
 
 from lapsbench.core import FINISHED, JOB, REJECTED, SCRATCH, UNFINISHED
 from lapsbench.errors import LapsbenchError
@@ -24,6 +24,7 @@ from lapsbench.policies.pointers import LINE, floats, ints, job_at, longs, octet
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.heap import insertion_sort
+from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.lookup import chunk_price, step_price
 from lapsbench.sim.memory import hidden_at, prefetch, timer_at
 from lapsbench.sim.queue import enheap, lift, rerank, wait
@@ -45,7 +46,7 @@ AHEAD = 8
 STEPS_PER_CALL = 100_000
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def advance(rank: Any, sim: Any, steps: int) -> int:
     """Run at most `steps` steps; say whether there is more to do."""
     last = sim.step + steps
@@ -72,7 +73,7 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
     return GOING
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def arrive(rank: Any, sim: Any) -> None:
     """Every arrival with a <= t becomes live, in trace order; one that can never fit is rejected."""
     arrival_s, prompt, output = floats(sim.arrival_s_at), ints(sim.prompt_tokens_at), ints(sim.output_tokens_at)
@@ -106,7 +107,7 @@ def arrive(rank: Any, sim: Any) -> None:
         schedule(sim, i)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def introduce(sim: Any, request: int) -> None:
     """Give a new job a view, one that another left behind if there is one, and write what will not change."""
     reused = sim.in_free > 0
@@ -133,7 +134,7 @@ def introduce(sim: Any, request: int) -> None:
     view.last_run_step = sim.step - 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def run_step(sim: Any) -> None:
     """Fill and price the step, then let it happen."""
     k, size, chunks = sim.draft_tokens, sim.in_batch, sim.in_chunk
@@ -157,7 +158,7 @@ def run_step(sim: Any) -> None:
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def prefill(sim: Any, shared: bool) -> float:
     """Give out the prefill budget in rank order, and price the chunks. The first one of a job is its admission."""
     jobs, ranks, given = ints(sim.chunk_at), floats(sim.chunk_rank_at), longs(sim.chunk_tokens_at)
@@ -186,7 +187,7 @@ def prefill(sim: Any, shared: bool) -> float:
     return work
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def finish_chunks(sim: Any) -> bool:
     """Book the prefilled tokens; a completed prompt emits the first token. Say whether anything was new work."""
     jobs, given = ints(sim.chunk_at), longs(sim.chunk_tokens_at)
@@ -212,7 +213,7 @@ def finish_chunks(sim: Any) -> bool:
     return progress
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def emit(sim: Any, dt: float) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, records = ints(sim.running_at), floats(sim.running_rank_at), sim.hidden_at

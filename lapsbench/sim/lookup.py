@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numba import njit
-
 from lapsbench.policies.pointers import floats
+from lapsbench.sim.jit import inlined, jit
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def line(knots: Floats, size: int, values: Floats, first: int, x: float) -> float:
     """Interpolate values[first:first + size] over `knots` at x: constant below the first, continued past the last."""
     if size == 1 or x <= knots[0]:
@@ -25,14 +24,14 @@ def line(knots: Floats, size: int, values: Floats, first: int, x: float) -> floa
     return below + fraction * (values[first + left + 1] - below)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def step_time(sim: Any, component: int, batch: int, context: float) -> float:
     """Price one component of a step, at least zero."""
     row = component * (sim.max_batch + 1) + batch
     return max(0.0, line(floats(sim.context_at), sim.contexts, floats(sim.step_s_at), row * sim.contexts, context))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def chunk_time(sim: Any, component: int, tokens: int, cached: int) -> float:
     """Price a prefill chunk: along cached tokens, then along new tokens; at least zero."""
     knots, size, x = floats(sim.query_at), sim.queries, float(tokens)
@@ -49,7 +48,7 @@ def chunk_time(sim: Any, component: int, tokens: int, cached: int) -> float:
     return max(0.0, below + fraction * (above - below))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def step_price(sim: Any, component: int, batch: int, context: float) -> float:
     """Look a component up, and count whether that was beyond the measured grid."""
     sim.lookups += 1
@@ -58,7 +57,7 @@ def step_price(sim: Any, component: int, batch: int, context: float) -> float:
     return step_time(sim, component, batch, context)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def chunk_price(sim: Any, component: int, tokens: int, cached: int, shared: bool) -> float:
     """Look a prefill chunk up; one that shares its pass over the weights pays only what it adds."""
     sim.lookups += 1

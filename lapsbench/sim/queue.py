@@ -10,25 +10,25 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lapsbench.core import JOB
 from lapsbench.policies.pointers import floats, ints, job_at, longs, sizeof, system_at
 from lapsbench.sim.heap import heapify, pop, push
+from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import hidden_at
 from lapsbench.sim.state import BUCKET, RUNNING, WAITING
 
 JOB_BYTES = sizeof(JOB)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def counter(sim: Any, client: int) -> float:
     """Return a client's virtual token counter."""
     prompt, emitted = longs(sim.client_prompt_at)[client], longs(sim.client_emitted_at)[client]
     return floats(sim.client_lift_at)[client] + sim.w_in * prompt + sim.w_out * emitted
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def lift(sim: Any, client: int) -> None:
     """Lift a returning client to the lowest counter of those with waiting jobs (VTC, algorithm 2)."""
     waiting = longs(sim.client_waiting_at)
@@ -42,7 +42,7 @@ def lift(sim: Any, client: int) -> None:
         floats(sim.client_lift_at)[client] += max(0.0, least - counter(sim, client))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def rerank(rank: Any, sim: Any, numbers_at: int, ranks_at: int, size: int) -> None:
     """Ask the policy for the ranks of waiting jobs."""
     records, numbers, asked = sim.hidden_at, ints(numbers_at), longs(sim.asked_at)
@@ -51,7 +51,7 @@ def rerank(rank: Any, sim: Any, numbers_at: int, ranks_at: int, size: int) -> No
     ask(rank, sim, numbers_at, sim.asked_at, ranks_at, size)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def ask(rank: Any, sim: Any, numbers_at: int, views_at: int, ranks_at: int, size: int) -> float:
     """Ask the policy for the ranks of some jobs, as of the simulated present; return the highest."""
     if sim.charged:
@@ -64,7 +64,7 @@ def ask(rank: Any, sim: Any, numbers_at: int, views_at: int, ranks_at: int, size
     return worst
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def charge(sim: Any, numbers: Any, size: int) -> None:
     """Show some jobs their clients' counters."""
     counters = floats(sim.client_now_at)
@@ -75,7 +75,7 @@ def charge(sim: Any, numbers: Any, size: int) -> None:
         job_at(own.view_at, 0).client_tokens = counters[own.client]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def blame(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
     """Find a job whose rank is NaN."""
     for i in range(size):
@@ -83,14 +83,14 @@ def blame(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
             sim.culprit = numbers[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def remember(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
     """Write ranks into the records of their jobs."""
     for i in range(size):
         hidden_at(sim.hidden_at, numbers[i]).rank = ranks[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def rerank_waiting(rank: Any, sim: Any) -> None:
     """Rank every waiting job anew and rebuild the heap."""
     if sim.in_heap > sim.in_wait:
@@ -100,7 +100,7 @@ def rerank_waiting(rank: Any, sim: Any) -> None:
     heapify(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def rerank_running(rank: Any, sim: Any) -> None:
     """Rank the batch. A running job's rank lies beside its number; only chunks and memory look for it in its record."""
     sim.worst_rank = ask(rank, sim, sim.running_at, sim.running_view_at, sim.running_rank_at, sim.in_batch)
@@ -108,14 +108,14 @@ def rerank_running(rank: Any, sim: Any) -> None:
         remember(sim, ints(sim.running_at), floats(sim.running_rank_at), sim.in_batch)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def held(sim: Any, job: int) -> int:
     """Return the KV tokens a resident job holds."""
     own = hidden_at(sim.hidden_at, job)
     return np.int64(own.prompt_tokens) + job_at(own.view_at, 0).emitted_tokens + sim.draft_tokens + 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def wait(sim: Any, job: int) -> None:
     """Count a job among the waiting; its heap entry is the caller's to add."""
     own = hidden_at(sim.hidden_at, job)
@@ -129,7 +129,7 @@ def wait(sim: Any, job: int) -> None:
         sim.lowest_need = min(sim.lowest_need, bucket)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def unwait(sim: Any, job: int) -> None:
     """Take a job from the waiting into the batch; its heap entry is the caller's to drop."""
     own = hidden_at(sim.hidden_at, job)
@@ -141,7 +141,7 @@ def unwait(sim: Any, job: int) -> None:
         ints(sim.needs_at)[held(sim, job) >> BUCKET] -= 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def enheap(sim: Any, job: int) -> None:
     """Add a waiting job's present rank to the heap."""
     if sim.in_heap > 2 * sim.in_wait + 64:  # mostly stale: a heap that outgrows the cache doubles what mlfq costs
@@ -150,7 +150,7 @@ def enheap(sim: Any, job: int) -> None:
     sim.in_heap = push(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap, rank, job)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def fresh(sim: Any) -> bool:
     """Drop stale entries from the top of the heap; say whether a waiting job is there."""
     ranks, numbers = floats(sim.heap_rank_at), ints(sim.heap_job_at)
@@ -162,7 +162,7 @@ def fresh(sim: Any) -> bool:
     return False
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def sweep(sim: Any) -> int:
     """Rebuild the heap from its live entries, one per job, and return its size."""
     ranks, numbers = floats(sim.heap_rank_at), ints(sim.heap_job_at)

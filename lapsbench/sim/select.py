@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lapsbench.policies.pointers import floats, ints, job_at, longs
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.heap import insertion_sort, pop, sink
+from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.lookup import step_price
 from lapsbench.sim.memory import hidden_at
 from lapsbench.sim.queue import enheap, fresh, held, rerank_running, rerank_waiting, unwait, wait
@@ -21,7 +21,7 @@ from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
 from lapsbench.sim.timers import schedule
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def select(rank: Any, sim: Any) -> None:
     """Choose the batch where memory is unlimited: fill free places, then let better jobs displace worse ones."""
     if not sim.fixed and (sim.preemptive or sim.in_chunk > 0):
@@ -42,7 +42,7 @@ def select(rank: Any, sim: Any) -> None:
         displace(sim)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def highest(ranks: Any, size: int) -> float:
     """Return the highest of the ranks."""
     worst = -np.inf
@@ -51,7 +51,7 @@ def highest(ranks: Any, size: int) -> float:
     return worst
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def displace(sim: Any) -> None:
     """Exchange the worst running jobs for better waiting ones.
 
@@ -78,7 +78,7 @@ def displace(sim: Any) -> None:
     note_views(sim)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def sort_candidates(sim: Any, best: float, other: int) -> None:
     """Move the running jobs that the best waiting one could displace to the end, sorted; nobody asks about the rest."""
     ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
@@ -97,7 +97,7 @@ def sort_candidates(sim: Any, best: float, other: int) -> None:
         numbers[safe + i], ranks[safe + i] = worse[i], worse_rank[i]
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def settle(sim: Any, first: int) -> None:
     """Merge the jobs that joined, from `first` on and best last, among the sorted others: the next sort is short."""
     ranks, numbers = floats(sim.running_rank_at), ints(sim.running_at)
@@ -116,7 +116,7 @@ def settle(sim: Any, first: int) -> None:
         place -= 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def note_views(sim: Any) -> None:
     """Put the addresses of the batch's views in the order of the batch."""
     numbers, views = ints(sim.running_at), longs(sim.running_view_at)
@@ -124,7 +124,7 @@ def note_views(sim: Any) -> None:
         views[i] = hidden_at(sim.hidden_at, numbers[i]).view_at
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def join(sim: Any, place: int, job: int) -> None:
     """Give a job a place in the batch; its memory is read back if it was swapped out."""
     own = hidden_at(sim.hidden_at, job)
@@ -145,7 +145,7 @@ def join(sim: Any, place: int, job: int) -> None:
         sim.in_swap_ins += 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def leave(sim: Any, job: int, key: float) -> None:
     """Preempt a running job: it waits again, and its memory goes by the engine's rule. The heap is the caller's."""
     own = hidden_at(sim.hidden_at, job)
@@ -174,7 +174,7 @@ def leave(sim: Any, job: int, key: float) -> None:
     schedule(sim, job)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def evict(sim: Any, job: int) -> None:
     """Drop a job's KV: it must prefill its prompt and what it has emitted again."""
     own = hidden_at(sim.hidden_at, job)
@@ -186,7 +186,7 @@ def evict(sim: Any, job: int) -> None:
     view.prefill_left_tokens = own.prompt_tokens + view.emitted_tokens
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def swap_time(sim: Any) -> float:
     """Price what was swapped out, then in, each in the order of their numbers."""
     total = 0.0
@@ -208,7 +208,7 @@ def swap_time(sim: Any) -> float:
 # with a memory limit -----------------------------------------------------------------------------------------------
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one walk over two lists
     """Choose the batch within `kv_tokens`: walk running and waiting jobs in order, take each that fits."""
     if not sim.fixed:
@@ -264,7 +264,7 @@ def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one wa
         make_room(sim, used, runners)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def someone_may_fit(sim: Any, tokens: int) -> bool:
     """Say whether a waiting job could need as little as `tokens`: ends the walk when memory is full."""
     if sim.in_wait == 0:
@@ -274,7 +274,7 @@ def someone_may_fit(sim: Any, tokens: int) -> bool:
     return sim.lowest_need << BUCKET <= tokens
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def make_room(sim: Any, used: int, runners: int) -> None:
     """Evict the worst-ranked waiting jobs that still hold memory (the spare) until all residents fit."""
     spare, before = ints(sim.spare_at), ints(sim.before_at)

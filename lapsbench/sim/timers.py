@@ -10,16 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lapsbench.policies.pointers import floats, ints, job_at
 from lapsbench.sim.heap import heapify, pop, push
+from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import hidden_at, timer_at
 from lapsbench.sim.queue import enheap, rerank
 from lapsbench.sim.state import BY_STEP, BY_TIME, HEAP, WAITING
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def schedule(sim: Any, job: int) -> None:
     """Note when a waiting job wants a new rank."""
     if not sim.reviewed:
@@ -31,7 +31,7 @@ def schedule(sim: Any, job: int) -> None:
         note(sim, BY_STEP, view.review_step, job)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def note(sim: Any, kind: int, date: float, job: int) -> None:
     """Add a date to a timer."""
     timer = timer_at(sim.timers_at, kind)
@@ -48,7 +48,7 @@ def note(sim: Any, kind: int, date: float, job: int) -> None:
         timer.end += 1
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@jit
 def tidy(sim: Any, kind: int) -> None:
     """Keep the entries that count, one per job, from the beginning of the room."""
     timer = timer_at(sim.timers_at, kind)
@@ -67,7 +67,7 @@ def tidy(sim: Any, kind: int) -> None:
     timer.end = kept
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def mark(sim: Any, kind: int, date: float, job: int) -> bool:
     """Mark a job whose entry counts; not twice."""
     own = hidden_at(sim.hidden_at, job)
@@ -79,7 +79,7 @@ def mark(sim: Any, kind: int, date: float, job: int) -> bool:
     return False
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def review(rank: Any, sim: Any) -> None:
     """Rank again, once, every waiting job whose review is due by time or by step."""
     stash = ints(sim.stash_at)
@@ -98,7 +98,7 @@ def review(rank: Any, sim: Any) -> None:
         schedule(sim, stash[i])
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@inlined
 def take(sim: Any, kind: int, present: float, due: int) -> int:
     """Move the jobs due by now from a timer to the stash, marked; return how many lie there."""
     timer, stash = timer_at(sim.timers_at, kind), ints(sim.stash_at)
