@@ -61,13 +61,17 @@ def _set(context: Any, builder: Any, signature: Any, args: Any, field: str) -> A
     return record_setattr(context, builder, signature, args, field)
 
 
-def record_at(dtype: np.dtype[np.void], *, shown: bool = False) -> Any:
-    """Make `f(address, i)`, which a compiled function uses like `sim.memory.records(...)[i]`."""
-    size, kind = sizeof(dtype), from_dtype(dtype)
+def record_at(dtype: np.dtype[np.void], *, after: np.dtype[np.void] | None = None, shown: bool = False) -> Any:
+    """Make `f(address, i)`, which a compiled function uses like `sim.memory.records(...)[i]`.
+
+    With `after`, a record of that kind lies at the address, and the one that is meant behind it.
+    """
+    size, kind, skipped = sizeof(dtype), from_dtype(dtype), sizeof(after) if after is not None else 0
     kind = Shown(kind) if shown else kind
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         offset = builder.mul(args[1], context.get_constant(types.int64, size))
+        offset = builder.add(offset, context.get_constant(types.int64, skipped))
         return builder.inttoptr(builder.add(args[0], offset), context.get_value_type(signature.return_type))
 
     def typed(_context: Any, address: Any, i: Any) -> Any:  # noqa: ARG001 - as above

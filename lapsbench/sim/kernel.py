@@ -6,7 +6,7 @@ steps and returns, so that the caller can show progress and hear Ctrl-C.
 
 What keeps it fast: waiting jobs lie in a heap and are ranked again only when asked for (`Policy.rerank`, reviews); the
 batch is ranked in one call; all a round touches of a job is one cache line of `state.HIDDEN` and one of `core.JOB`,
-which its policy sees as it is; that of a job that left is used again; a rank that cannot change is asked once.
+which its policy sees as it is; the block of a job that left is used again; a rank that cannot change is asked once.
 Numbers: bench/README.md.
 """
 
@@ -17,20 +17,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import from_dtype, int64
 
-from lapsbench.core import FINISHED, JOB, REJECTED, SCRATCH, UNFINISHED
+from lapsbench.core import FINISHED, REJECTED, UNFINISHED
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.binding import RANKS_TYPE, compiled
-from lapsbench.policies.pointers import LINE, floats, ints, job_at, longs, octets, sizeof
+from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.heap import insertion_sort
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.lookup import chunk_price, step_price
-from lapsbench.sim.memory import hidden_at, prefetch, timer_at
+from lapsbench.sim.memory import own_at, own_of, timer_at, view_of
 from lapsbench.sim.queue import enheap, lift, rerank, wait
 from lapsbench.sim.record import Replay
 from lapsbench.sim.select import select, select_within_memory, swap_time
-from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, GONE, HIDDEN, NAN_RANK, OVERRUN, SIM, STALLED
+from lapsbench.sim.state import (
+    BLOCK_BYTES,
+    BY_STEP,
+    BY_TIME,
+    DONE,
+    GOING,
+    NAN_RANK,
+    OVERRUN,
+    SIM,
+    STALLED,
+)
 from lapsbench.sim.timers import review, schedule
 
 if TYPE_CHECKING:
@@ -40,9 +50,6 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
-HIDDEN_BYTES, JOB_BYTES = sizeof(HIDDEN), sizeof(JOB)
-AHEAD = 8
-"""Arrivals whose records are fetched into the cache before their time: 15 % of fcfs at a million requests."""
 STEPS_PER_CALL = 100_000
 
 
@@ -80,23 +87,11 @@ def arrive(rank: Any, sim: Any) -> None:
     while sim.next_request < sim.requests and arrival_s[sim.next_request] <= sim.now_s:
         i = sim.next_request
         sim.next_request += 1
-        own = hidden_at(sim.hidden_at, i)
-        prefetch(sim.hidden_at + (i + AHEAD) * HIDDEN_BYTES)
-        prefetch(sim.hidden_at + (i + AHEAD) * HIDDEN_BYTES + LINE)
-        own.last_emit_s = own.itl_max_s = own.admitted_s = own.first_token_s = own.finished_s = np.nan
-        if 0 < sim.kv_tokens < np.int64(prompt[i]) + output[i] + sim.draft_tokens:
-            own.state = GONE
-            own.status = REJECTED
-            sim.gone += 1
-            continue
-        own.status = UNFINISHED
-        own.prompt_tokens = prompt[i]
-        own.output_tokens = output[i]
-        own.recording_at = sim.accept_runs_at + longs(sim.recording_start_at)[i]
-        own.recording_tokens = ints(sim.recording_tokens_at)[i]
-        own.recording_shift = ints(sim.recording_shift_at)[i]
-        own.client = ints(sim.client_at)[i]
         introduce(sim, i)
+        own = own_of(sim, i)
+        if 0 < sim.kv_tokens < np.int64(prompt[i]) + output[i] + sim.draft_tokens:
+            dismiss(sim, i, REJECTED, np.nan)
+            continue
         if sim.charged:
             lift(sim, own.client)
         ints(sim.stash_at)[0] = i
@@ -109,21 +104,17 @@ def arrive(rank: Any, sim: Any) -> None:
 
 @inlined
 def introduce(sim: Any, request: int) -> None:
-    """Give a new job a view, one that another left behind if there is one, and write what will not change."""
-    reused = sim.in_free > 0
-    if reused:
+    """Give a new job a block, one that another left behind if there is one, and write what will not change."""
+    if sim.in_free > 0:
         sim.in_free -= 1
-        at = longs(sim.free_at)[sim.in_free]
+        block = longs(sim.free_at)[sim.in_free]
     else:
-        at = sim.jobs_at + sim.in_use * JOB_BYTES
-        sim.in_use += 1
-    hidden_at(sim.hidden_at, request).view_at = at
-    view = job_at(at, 0)
-    if reused:
-        view.attained_s = 0.0
-        view.emitted_tokens = view.rounds = view.accepted_tokens = 0
-        for i in range(SCRATCH):
-            view.scratch[i] = 0.0
+        sim.in_use += 1  # the first is nobody's
+        block = sim.pool_at + sim.in_use * BLOCK_BYTES
+    longs(sim.blocks_at)[request] = block
+    for i in range(BLOCK_BYTES >> 3):
+        longs(block)[i] = 0
+    view, own = job_at(block, 0), own_at(block, 0)
     view.review_s = view.review_step = np.inf
     view.arrival_s = view.last_run_s = floats(sim.arrival_s_at)[request]
     view.predicted_tokens = floats(sim.predicted_tokens_at)[request]
@@ -132,6 +123,45 @@ def introduce(sim: Any, request: int) -> None:
     view.prefill_s = floats(sim.prefill_s_at)[request]
     view.prompt_tokens = view.prefill_left_tokens = ints(sim.prompt_tokens_at)[request]
     view.last_run_step = sim.step - 1
+    own.last_emit_s = own.itl_max_s = own.admitted_s = own.first_token_s = np.nan
+    own.prompt_tokens, own.output_tokens = view.prompt_tokens, ints(sim.output_tokens_at)[request]
+    own.recording_at = sim.accept_runs_at + longs(sim.recording_start_at)[request]
+    own.recording_tokens = ints(sim.recording_tokens_at)[request]
+    own.recording_shift = ints(sim.recording_shift_at)[request]
+    own.client = ints(sim.client_at)[request]
+
+
+@inlined
+def dismiss(sim: Any, job: int, status: int, finished_s: float) -> None:
+    """Write down what became of a job that leaves, and keep its block for another."""
+    record(sim, job, status, finished_s)
+    longs(sim.free_at)[sim.in_free] = longs(sim.blocks_at)[job]
+    sim.in_free += 1
+    longs(sim.blocks_at)[job] = sim.pool_at
+    sim.gone += 1
+
+
+@jit
+def record(sim: Any, job: int, status: int, finished_s: float) -> None:
+    """Write down what became of a job."""
+    own, view = own_of(sim, job), view_of(sim, job)
+    floats(sim.admitted_s_at)[job] = own.admitted_s
+    floats(sim.first_token_s_at)[job] = own.first_token_s
+    floats(sim.finished_s_at)[job] = finished_s
+    floats(sim.itl_max_s_at)[job] = own.itl_max_s
+    ints(sim.rounds_at)[job] = view.rounds
+    ints(sim.accepted_tokens_at)[job] = view.accepted_tokens
+    ints(sim.preemptions_at)[job] = own.preemptions
+    longs(sim.recomputed_tokens_at)[job] = own.recomputed_tokens
+    octets(sim.status_at)[job] = status
+
+
+@jit
+def record_live(sim: Any) -> None:
+    """Write down what became of the jobs that were live when the replay was stopped."""
+    for job in range(sim.next_request):
+        if longs(sim.blocks_at)[job] != sim.pool_at:
+            record(sim, job, UNFINISHED, np.nan)
 
 
 @inlined
@@ -163,18 +193,18 @@ def prefill(sim: Any, shared: bool) -> float:
     """Give out the prefill budget in rank order, and price the chunks. The first one of a job is its admission."""
     jobs, ranks, given = ints(sim.chunk_at), floats(sim.chunk_rank_at), longs(sim.chunk_tokens_at)
     for i in range(sim.in_chunk):
-        ranks[i] = hidden_at(sim.hidden_at, jobs[i]).rank
+        ranks[i] = own_of(sim, jobs[i]).rank
     insertion_sort(ranks, jobs, sim.in_chunk)
     budget = sim.prefill_budget if sim.prefill_budget > 0 else np.int64(2**62)
     work = 0.0
     for i in range(sim.in_chunk):
-        own = hidden_at(sim.hidden_at, jobs[i])
+        own = own_of(sim, jobs[i])
         if own.started == 0:
             own.started = 1
             own.admitted_s = sim.now_s
             if sim.charged:
                 longs(sim.client_prompt_at)[own.client] += own.prompt_tokens
-        tokens = min(np.int64(job_at(own.view_at, 0).prefill_left_tokens), budget)
+        tokens = min(np.int64(view_of(sim, jobs[i]).prefill_left_tokens), budget)
         cached = np.int64(own.cached_tokens)
         given[i] = tokens
         if tokens == 0:
@@ -194,8 +224,8 @@ def finish_chunks(sim: Any) -> bool:
     progress, kept = False, 0
     for i in range(sim.in_chunk):
         job, tokens = jobs[i], given[i]
-        own = hidden_at(sim.hidden_at, job)
-        view = job_at(own.view_at, 0)
+        own = own_of(sim, job)
+        view = view_of(sim, job)
         view.prefill_left_tokens -= tokens
         own.cached_tokens += tokens
         if own.cached_tokens > own.peak_tokens:
@@ -216,13 +246,11 @@ def finish_chunks(sim: Any) -> bool:
 @inlined
 def emit(sim: Any, dt: float) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
-    running, ranks, records = ints(sim.running_at), floats(sim.running_rank_at), sim.hidden_at
-    views = longs(sim.running_view_at)
+    running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context = 0, sim.context_tokens
     for i in range(sim.in_batch):
-        job = running[i]
-        own, view = hidden_at(records, job), job_at(views[i], 0)
+        own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
@@ -244,16 +272,10 @@ def emit(sim: Any, dt: float) -> None:
         view.attained_s += dt
         view.last_run_s, view.last_run_step = now_s, step
         if emitted == own.output_tokens:
-            own.finished_s = now_s
-            own.status = FINISHED
-            own.state = GONE
-            own.rounds, own.accepted_tokens = view.rounds, view.accepted_tokens
-            longs(sim.free_at)[sim.in_free] = own.view_at
-            sim.in_free += 1
             context -= own.prompt_tokens + emitted
-            sim.gone += 1
+            dismiss(sim, running[i], FINISHED, now_s)
         else:
-            running[kept], ranks[kept], views[kept] = job, ranks[i], views[i]
+            running[kept], ranks[kept], blocks[kept] = running[i], ranks[i], blocks[i]
             kept += 1
     sim.in_batch = kept
     sim.context_tokens = context
@@ -289,4 +311,5 @@ def replay(
         raise LapsbenchError(
             f"returned NaN for request {run.sim.culprit}", where=f"policy {policy.name!r}", hint="guarding divisions"
         )
+    record_live(run.sim)
     return run.outcome({STALLED: "stalled", OVERRUN: "overrun"}.get(state, ""))

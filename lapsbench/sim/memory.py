@@ -10,12 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-from lapsbench.policies.pointers import LINE, record_at, sizeof
+from lapsbench.core import JOB
+from lapsbench.policies.pointers import LINE, job_at, longs, record_at, sizeof
+from lapsbench.sim.jit import inlined
 from lapsbench.sim.state import HIDDEN, TIMER
 
 if TYPE_CHECKING:
@@ -38,26 +36,30 @@ def padded(dtype: np.dtype[np.void]) -> np.dtype[np.void]:
 
 
 def records(count: int, dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    """Return zeroed records for `job_at` and `hidden_at`, each on cache lines of its own."""
+    """Return zeroed records, each on cache lines of its own."""
     layout = padded(dtype)
-    room = np.zeros(count * layout.itemsize + LINE, np.uint8)
+    return lines(count * layout.itemsize).view(layout)
+
+
+def lines(size: int) -> NDArray[np.uint8]:
+    """Return zeroed bytes that begin on a cache line."""
+    room = np.zeros(size + LINE, np.uint8)
     first = -address(room) % LINE
-    return room[first : first + count * layout.itemsize].view(layout)
+    return room[first : first + size]
 
 
-def _prefetch(_context: Any, address: Any) -> Any:  # noqa: ARG001 - as above
-    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        octet, whole = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [octet, whole, whole, whole])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
-        write, keep, data = whole(1), whole(3), whole(1)
-        builder.call(function, [builder.inttoptr(args[0], octet), write, keep, data])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), generate
-
-
-prefetch: Any = intrinsic(_prefetch)
-"""Ask for the cache line at an address that will be written soon."""
-hidden_at = record_at(HIDDEN)
+own_at = record_at(HIDDEN, after=JOB)
+"""What the simulator knows of the job whose `core.JOB` lies at an address: it lies behind it."""
 timer_at = record_at(TIMER)
+
+
+@inlined
+def own_of(sim: Any, job: int) -> Any:
+    """Return what the simulator knows of a job; of one that has left, that it has left."""
+    return own_at(longs(sim.blocks_at)[job], 0)
+
+
+@inlined
+def view_of(sim: Any, job: int) -> Any:
+    """Return what a job's policy sees of it."""
+    return job_at(longs(sim.blocks_at)[job], 0)

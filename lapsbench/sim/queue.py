@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lapsbench.core import JOB
-from lapsbench.policies.pointers import floats, ints, job_at, longs, sizeof, system_at
+from lapsbench.policies.pointers import floats, ints, longs, sizeof, system_at
 from lapsbench.sim.heap import heapify, pop, push
 from lapsbench.sim.jit import inlined, jit
-from lapsbench.sim.memory import hidden_at
+from lapsbench.sim.memory import own_of, view_of
 from lapsbench.sim.state import BUCKET, RUNNING, WAITING
 
 JOB_BYTES = sizeof(JOB)
@@ -45,9 +45,9 @@ def lift(sim: Any, client: int) -> None:
 @inlined
 def rerank(rank: Any, sim: Any, numbers_at: int, ranks_at: int, size: int) -> None:
     """Ask the policy for the ranks of waiting jobs."""
-    records, numbers, asked = sim.hidden_at, ints(numbers_at), longs(sim.asked_at)
+    numbers, blocks, asked = ints(numbers_at), longs(sim.blocks_at), longs(sim.asked_at)
     for i in range(size):
-        asked[i] = hidden_at(records, numbers[i]).view_at
+        asked[i] = blocks[numbers[i]]
     ask(rank, sim, numbers_at, sim.asked_at, ranks_at, size)
 
 
@@ -71,8 +71,7 @@ def charge(sim: Any, numbers: Any, size: int) -> None:
     for client in range(sim.clients):
         counters[client] = counter(sim, client)
     for i in range(size):
-        own = hidden_at(sim.hidden_at, numbers[i])
-        job_at(own.view_at, 0).client_tokens = counters[own.client]
+        view_of(sim, numbers[i]).client_tokens = counters[own_of(sim, numbers[i]).client]
 
 
 @jit
@@ -87,7 +86,7 @@ def blame(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
 def remember(sim: Any, numbers: Any, ranks: Any, size: int) -> None:
     """Write ranks into the records of their jobs."""
     for i in range(size):
-        hidden_at(sim.hidden_at, numbers[i]).rank = ranks[i]
+        own_of(sim, numbers[i]).rank = ranks[i]
 
 
 @jit
@@ -103,7 +102,7 @@ def rerank_waiting(rank: Any, sim: Any) -> None:
 @inlined
 def rerank_running(rank: Any, sim: Any) -> None:
     """Rank the batch. A running job's rank lies beside its number; only chunks and memory look for it in its record."""
-    sim.worst_rank = ask(rank, sim, sim.running_at, sim.running_view_at, sim.running_rank_at, sim.in_batch)
+    sim.worst_rank = ask(rank, sim, sim.running_at, sim.running_block_at, sim.running_rank_at, sim.in_batch)
     if sim.in_chunk > 0 or sim.kv_tokens > 0:
         remember(sim, ints(sim.running_at), floats(sim.running_rank_at), sim.in_batch)
 
@@ -111,14 +110,14 @@ def rerank_running(rank: Any, sim: Any) -> None:
 @inlined
 def held(sim: Any, job: int) -> int:
     """Return the KV tokens a resident job holds."""
-    own = hidden_at(sim.hidden_at, job)
-    return np.int64(own.prompt_tokens) + job_at(own.view_at, 0).emitted_tokens + sim.draft_tokens + 1
+    view = view_of(sim, job)
+    return np.int64(view.prompt_tokens) + view.emitted_tokens + sim.draft_tokens + 1
 
 
 @inlined
 def wait(sim: Any, job: int) -> None:
     """Count a job among the waiting; its heap entry is the caller's to add."""
-    own = hidden_at(sim.hidden_at, job)
+    own = own_of(sim, job)
     own.state = WAITING
     sim.in_wait += 1
     if sim.charged:
@@ -132,7 +131,7 @@ def wait(sim: Any, job: int) -> None:
 @inlined
 def unwait(sim: Any, job: int) -> None:
     """Take a job from the waiting into the batch; its heap entry is the caller's to drop."""
-    own = hidden_at(sim.hidden_at, job)
+    own = own_of(sim, job)
     own.state = RUNNING
     sim.in_wait -= 1
     if sim.charged:
@@ -146,7 +145,7 @@ def enheap(sim: Any, job: int) -> None:
     """Add a waiting job's present rank to the heap."""
     if sim.in_heap > 2 * sim.in_wait + 64:  # mostly stale: a heap that outgrows the cache doubles what mlfq costs
         sim.in_heap = sweep(sim)
-    rank = hidden_at(sim.hidden_at, job).rank
+    rank = own_of(sim, job).rank
     sim.in_heap = push(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap, rank, job)
 
 
@@ -155,7 +154,7 @@ def fresh(sim: Any) -> bool:
     """Drop stale entries from the top of the heap; say whether a waiting job is there."""
     ranks, numbers = floats(sim.heap_rank_at), ints(sim.heap_job_at)
     while sim.in_heap > 0:
-        own = hidden_at(sim.hidden_at, numbers[0])
+        own = own_of(sim, numbers[0])
         if own.state == WAITING and own.rank == ranks[0]:
             return True
         sim.in_heap = pop(ranks, numbers, sim.in_heap)
@@ -168,12 +167,12 @@ def sweep(sim: Any) -> int:
     ranks, numbers = floats(sim.heap_rank_at), ints(sim.heap_job_at)
     kept = 0
     for i in range(sim.in_heap):
-        own = hidden_at(sim.hidden_at, numbers[i])
+        own = own_of(sim, numbers[i])
         if own.state == WAITING and own.rank == ranks[i] and own.marked == 0:
             own.marked = 1
             ranks[kept], numbers[kept] = ranks[i], numbers[i]
             kept += 1
     for i in range(kept):
-        hidden_at(sim.hidden_at, numbers[i]).marked = 0
+        own_of(sim, numbers[i]).marked = 0
     heapify(ranks, numbers, kept)
     return kept

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench.core import JOB, ON_PREEMPT, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.core import ON_PREEMPT, Engine, Outcome, Policy, Workload
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
-from lapsbench.sim.memory import address, records
-from lapsbench.sim.state import ARRIVALS, BUCKET, BY_STEP, BY_TIME, HIDDEN, PRICES, RUNNING, SIM, TIMER, WAITING
+from lapsbench.sim.memory import address, lines, records
+from lapsbench.sim.state import ARRIVALS, BLOCK_BYTES, BUCKET, BY_STEP, BY_TIME, PRICES, RESULTS, SIM, TIMER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
-
-
-TIMES = ("last_emit_s", "itl_max_s", "admitted_s", "first_token_s", "finished_s")
 
 
 class Record:
@@ -56,10 +52,9 @@ class Replay(Record):
         super().__init__(work, engine, costs)
         self.setup = setup
         n, sim = len(work), self.sim
-        self.hidden = records(n, HIDDEN)
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
-        self.jobs = records(n, JOB)
-        self.own({"jobs": self.jobs, "hidden": self.hidden, "system": setup.system.copy()})
+        self.results: dict[str, NDArray[Any]] = {name: np.empty(n, kind) for name, (kind, _) in RESULTS.items()}
+        self.own(self.results | {"pool": lines((n + 1) * BLOCK_BYTES), "system": setup.system.copy()})
         most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
         sim.need_buckets = (most >> BUCKET) + 1 if engine.kv_tokens else 1
         sim.heap_room = 2 * n + 64
@@ -81,30 +76,12 @@ class Replay(Record):
             made[kind]["job_at"] = address(self.owned[f"jobs {kind}"])
         return made
 
-    def copy_progress(self, live: NDArray[np.int64]) -> None:
-        """Copy what jobs that have not left have done from their views."""
-        numbers = (self.hidden["view_at"][live] - address(self.jobs)) // self.jobs.dtype.itemsize
-        for name in ("rounds", "accepted_tokens"):
-            self.hidden[name][live] = self.jobs[name][numbers]
-
     def outcome(self, stopped: str) -> Outcome:
         """Copy the results out of the records."""
-        hidden = self.hidden
-        never = hidden[self.sim.next_request :]  # did not arrive before the replay was stopped
-        for name in TIMES:
-            never[name] = math.nan
-        never["status"] = UNFINISHED
-        self.copy_progress(np.flatnonzero(np.isin(hidden["state"], (WAITING, RUNNING))))
+        for name, (_, never) in RESULTS.items():
+            self.results[name][self.sim.next_request :] = never
         return Outcome(
-            admitted_s=hidden["admitted_s"].copy(),
-            first_token_s=hidden["first_token_s"].copy(),
-            finished_s=hidden["finished_s"].copy(),
-            rounds=hidden["rounds"].copy(),
-            accepted_tokens=hidden["accepted_tokens"].copy(),
-            preemptions=hidden["preemptions"].copy(),
-            recomputed_tokens=hidden["recomputed_tokens"].copy(),
-            status=hidden["status"].copy(),
-            itl_max_s=hidden["itl_max_s"].copy(),
+            **self.results,
             alone_s=self.setup.alone_s,
             steps=int(self.sim.step),
             makespan_s=float(self.sim.now_s),
@@ -123,5 +100,5 @@ def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[st
     rooms |= {name: np.empty(size) for name, size in ranks.items()}
     rooms |= {name: np.zeros(clients, np.int64) for name in ("client_prompt", "client_emitted", "client_waiting")}
     rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients), "client_now": np.zeros(clients)}
-    longs = {"running_view": batch, "chunk_tokens": batch, "asked": heap, "free": n}
+    longs = {"running_block": batch, "chunk_tokens": batch, "asked": heap, "blocks": n, "free": n}
     return rooms | {name: np.empty(size, np.int64) for name, size in longs.items()}

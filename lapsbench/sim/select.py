@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from lapsbench.policies.pointers import floats, ints, job_at, longs
+from lapsbench.policies.pointers import floats, ints, longs
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.heap import insertion_sort, pop, sink
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.lookup import step_price
-from lapsbench.sim.memory import hidden_at
+from lapsbench.sim.memory import own_of, view_of
 from lapsbench.sim.queue import enheap, fresh, held, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
 from lapsbench.sim.timers import schedule
@@ -75,7 +75,7 @@ def displace(sim: Any) -> None:
         unwait(sim, other)
         join(sim, place, other)
     settle(sim, place)
-    note_views(sim)
+    note_blocks(sim)
 
 
 @inlined
@@ -117,23 +117,23 @@ def settle(sim: Any, first: int) -> None:
 
 
 @inlined
-def note_views(sim: Any) -> None:
-    """Put the addresses of the batch's views in the order of the batch."""
-    numbers, views = ints(sim.running_at), longs(sim.running_view_at)
+def note_blocks(sim: Any) -> None:
+    """Put the addresses of the batch's blocks in the order of the batch."""
+    numbers, blocks, running = ints(sim.running_at), longs(sim.blocks_at), longs(sim.running_block_at)
     for i in range(sim.in_batch):
-        views[i] = hidden_at(sim.hidden_at, numbers[i]).view_at
+        running[i] = blocks[numbers[i]]
 
 
 @inlined
 def join(sim: Any, place: int, job: int) -> None:
     """Give a job a place in the batch; its memory is read back if it was swapped out."""
-    own = hidden_at(sim.hidden_at, job)
+    own = own_of(sim, job)
     ints(sim.running_at)[place] = job
-    longs(sim.running_view_at)[place] = own.view_at
+    longs(sim.running_block_at)[place] = longs(sim.blocks_at)[job]
     floats(sim.running_rank_at)[place] = own.rank
     sim.worst_rank = max(sim.worst_rank, own.rank)
     own.resident = 1
-    view = job_at(own.view_at, 0)
+    view = view_of(sim, job)
     if view.prefill_left_tokens > 0:
         own.prefilling = 1
         ints(sim.chunk_at)[sim.in_chunk] = job
@@ -148,7 +148,7 @@ def join(sim: Any, place: int, job: int) -> None:
 @inlined
 def leave(sim: Any, job: int, key: float) -> None:
     """Preempt a running job: it waits again, and its memory goes by the engine's rule. The heap is the caller's."""
-    own = hidden_at(sim.hidden_at, job)
+    own = own_of(sim, job)
     own.rank = key
     own.preemptions += 1
     if own.prefilling == 1:
@@ -160,7 +160,7 @@ def leave(sim: Any, job: int, key: float) -> None:
                 jobs[i] = jobs[sim.in_chunk]
                 break
     else:
-        own.cached_tokens = own.prompt_tokens + job_at(own.view_at, 0).emitted_tokens
+        own.cached_tokens = own.prompt_tokens + view_of(sim, job).emitted_tokens
         sim.context_tokens -= own.cached_tokens
     if sim.on_preempt == RECOMPUTE:
         evict(sim, job)
@@ -177,12 +177,12 @@ def leave(sim: Any, job: int, key: float) -> None:
 @jit
 def evict(sim: Any, job: int) -> None:
     """Drop a job's KV: it must prefill its prompt and what it has emitted again."""
-    own = hidden_at(sim.hidden_at, job)
+    own = own_of(sim, job)
     own.resident = 0
     own.peak_tokens = max(own.peak_tokens, own.cached_tokens)
     own.recomputed_tokens += own.cached_tokens
     own.cached_tokens = 0
-    view = job_at(own.view_at, 0)
+    view = view_of(sim, job)
     view.prefill_left_tokens = own.prompt_tokens + view.emitted_tokens
 
 
@@ -193,11 +193,11 @@ def swap_time(sim: Any) -> float:
     jobs = ints(sim.swap_outs_at)
     insertion_sort(jobs, jobs, sim.in_swap_outs)
     for i in range(sim.in_swap_outs):
-        total += step_price(sim, SWAP_OUT, 1, float(hidden_at(sim.hidden_at, jobs[i]).cached_tokens))
+        total += step_price(sim, SWAP_OUT, 1, float(own_of(sim, jobs[i]).cached_tokens))
     jobs = ints(sim.swap_ins_at)
     insertion_sort(jobs, jobs, sim.in_swap_ins)
     for i in range(sim.in_swap_ins):
-        own = hidden_at(sim.hidden_at, jobs[i])
+        own = own_of(sim, jobs[i])
         own.swapped = 0
         total += step_price(sim, SWAP_IN, 1, float(own.cached_tokens))
     sim.in_swap_outs = 0
@@ -234,9 +234,9 @@ def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one wa
             seen += 1
             if used + held(sim, job) <= sim.kv_tokens:
                 used += held(sim, job)
-                running[chosen], running_rank[chosen] = job, hidden_at(sim.hidden_at, job).rank
+                running[chosen], running_rank[chosen] = job, own_of(sim, job).rank
                 chosen += 1
-                hidden_at(sim.hidden_at, job).marked = 1
+                own_of(sim, job).marked = 1
         elif from_heap:
             job = heap_job[0]
             sim.in_heap = pop(heap_rank, heap_job, sim.in_heap)
@@ -255,11 +255,11 @@ def select_within_memory(rank: Any, sim: Any) -> None:  # noqa: PLR0912 - one wa
         wait(sim, stash[i])
         enheap(sim, stash[i])
     for i in range(runners):
-        if hidden_at(sim.hidden_at, before[i]).marked == 0:
+        if own_of(sim, before[i]).marked == 0:
             leave(sim, before[i], before_rank[i])
             enheap(sim, before[i])
-        hidden_at(sim.hidden_at, before[i]).marked = 0
-    note_views(sim)
+        own_of(sim, before[i]).marked = 0
+    note_blocks(sim)
     if sim.on_preempt == KEEP:
         make_room(sim, used, runners)
 
@@ -281,18 +281,18 @@ def make_room(sim: Any, used: int, runners: int) -> None:
     size, total = 0, used
     for i in range(sim.in_spare + runners):
         job = spare[i] if i < sim.in_spare else before[i - sim.in_spare]
-        own = hidden_at(sim.hidden_at, job)
+        own = own_of(sim, job)
         if own.state == WAITING and own.resident == 1 and own.marked == 0:
             own.marked = 1
             total += held(sim, job)
             spare[size] = job  # never ahead of what is still to be read
             size += 1
     for i in range(size):
-        hidden_at(sim.hidden_at, spare[i]).marked = 0
+        own_of(sim, spare[i]).marked = 0
     while total > sim.kv_tokens:
         worst = 0
         for i in range(1, size):
-            key, most = hidden_at(sim.hidden_at, spare[i]).rank, hidden_at(sim.hidden_at, spare[worst]).rank
+            key, most = own_of(sim, spare[i]).rank, own_of(sim, spare[worst]).rank
             if key > most or (key == most and spare[i] > spare[worst]):
                 worst = i
         total -= held(sim, spare[worst])

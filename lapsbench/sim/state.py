@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-FUTURE, WAITING, RUNNING, GONE = 0, 1, 2, 3
+from lapsbench.core import JOB, UNFINISHED
+from lapsbench.policies.pointers import sizeof
+
+GONE, WAITING, RUNNING = 0, 1, 2
 """`HIDDEN.state`."""
 KEEP, SWAP, RECOMPUTE = 0, 1, 2
 """`SIM.on_preempt`, in the order of `core.ON_PREEMPT`."""
@@ -20,7 +25,6 @@ HIDDEN = np.dtype(
         ("last_emit_s", "f8"),
         ("itl_max_s", "f8"),
         ("recording_at", "i8"),  # address
-        ("view_at", "i8"),  # address of its `core.JOB`; those of jobs that left are used again
         ("recording_tokens", "i4"),
         ("output_tokens", "i4"),
         ("prompt_tokens", "i4"),
@@ -31,22 +35,19 @@ HIDDEN = np.dtype(
         ("resident", "u1"),
         ("swapped", "u1"),
         ("started", "u1"),  # has been part of a step
-        ("status", "u1"),
         # the rest, on the next
         ("recording_shift", "i4"),
         ("cached_tokens", "i4"),  # of a job that prefills, or waits
         ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
         ("client", "i4"),
-        ("rounds", "i4"),  # these two when it has left
-        ("accepted_tokens", "i4"),
         ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
-        ("finished_s", "f8"),
     ],
     align=True,
 )
-"""What the simulator knows of a job beside its `core.JOB`, which its policy sees."""
+"""What the simulator knows of a live job beside its `core.JOB`, which its policy sees; the two lie in one block."""
+BLOCK_BYTES = sizeof(JOB) + sizeof(HIDDEN)
 
 BY_TIME, BY_STEP = 0, 1
 """Which timer."""
@@ -71,14 +72,14 @@ ARRIVALS = (  # the workload and its bank
     "accept_runs",
 )
 ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
-    "jobs",
-    "hidden",
+    "blocks",  # address of each request's block; once it has left, of the first, which is nobody's
+    "pool",  # the blocks; those of jobs that left are used again
     "free",
     "system",
     "asked",  # addresses of the views of jobs to rank
     "running",
     "running_rank",
-    "running_view",  # addresses of their `core.JOB`
+    "running_block",  # addresses
     "before",
     "before_rank",
     "chunk",
@@ -99,6 +100,17 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "client_emitted",
     "client_waiting",
 )
+RESULTS = {  # of `core.Outcome`: type, and value for a request that did not arrive before the replay was stopped
+    "admitted_s": ("f8", math.nan),
+    "first_token_s": ("f8", math.nan),
+    "finished_s": ("f8", math.nan),
+    "itl_max_s": ("f8", math.nan),
+    "rounds": ("i4", 0),
+    "accepted_tokens": ("i4", 0),
+    "preemptions": ("i4", 0),
+    "recomputed_tokens": ("i8", 0),
+    "status": ("u1", UNFINISHED),
+}
 PRICES = ("context", "step_s", "step_limit", "query", "cached", "chunk_s", "chunk_limit")  # of cost.StepCosts
 RULES = (
     "max_batch",
@@ -119,8 +131,8 @@ CLOCK = (
     "in_batch",
     "in_wait",
     "in_heap",
-    "in_free",  # views that may be used again
-    "in_use",  # views that ever were used
+    "in_free",  # blocks that may be used again
+    "in_use",  # blocks that ever were used
     "in_chunk",  # jobs of the batch with prompt left
     "context_tokens",  # of the others in the batch, summed
     "in_swap_outs",
@@ -138,7 +150,7 @@ SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "querie
 SIM = np.dtype(
     [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8")]
     + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
-    + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *PRICES)],
+    + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *RESULTS, *PRICES)],
     align=True,
 )
 """One replay: its clock and counts, the rules it runs under, and the addresses of its arrays."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from lapsbench.policies.pointers import floats, ints, job_at
+from lapsbench.policies.pointers import floats, ints
 from lapsbench.sim.heap import heapify, pop, push
 from lapsbench.sim.jit import inlined, jit
-from lapsbench.sim.memory import hidden_at, timer_at
+from lapsbench.sim.memory import own_of, timer_at, view_of
 from lapsbench.sim.queue import enheap, rerank
 from lapsbench.sim.state import BY_STEP, BY_TIME, HEAP, WAITING
 
@@ -24,7 +24,7 @@ def schedule(sim: Any, job: int) -> None:
     """Note when a waiting job wants a new rank."""
     if not sim.reviewed:
         return
-    view = job_at(hidden_at(sim.hidden_at, job).view_at, 0)
+    view = view_of(sim, job)
     if view.review_s < np.inf:
         note(sim, BY_TIME, view.review_s, job)
     if view.review_step < np.inf:
@@ -59,7 +59,7 @@ def tidy(sim: Any, kind: int) -> None:
             dates[kept], jobs[kept] = dates[i], jobs[i]
             kept += 1
     for i in range(kept):
-        hidden_at(sim.hidden_at, jobs[i]).marked = 0
+        own_of(sim, jobs[i]).marked = 0
     if timer.first == HEAP:
         heapify(dates, jobs, kept)
     else:
@@ -70,8 +70,8 @@ def tidy(sim: Any, kind: int) -> None:
 @inlined
 def mark(sim: Any, kind: int, date: float, job: int) -> bool:
     """Mark a job whose entry counts; not twice."""
-    own = hidden_at(sim.hidden_at, job)
-    view = job_at(own.view_at, 0)  # another's, if the job has left
+    own = own_of(sim, job)
+    view = view_of(sim, job)
     wanted = view.review_step if kind == BY_STEP else view.review_s
     if own.state == WAITING and wanted == date and own.marked == 0:
         own.marked = 1
@@ -89,9 +89,9 @@ def review(rank: Any, sim: Any) -> None:
     ranks = floats(sim.stash_rank_at)
     rerank(rank, sim, sim.stash_at, sim.stash_rank_at, due)
     for i in range(due):  # all of them first: a marked job is invisible to `queue.sweep`
-        hidden_at(sim.hidden_at, stash[i]).marked = 0
+        own_of(sim, stash[i]).marked = 0
     for i in range(due):
-        own = hidden_at(sim.hidden_at, stash[i])
+        own = own_of(sim, stash[i])
         if ranks[i] != own.rank:
             own.rank = ranks[i]
             enheap(sim, stash[i])
