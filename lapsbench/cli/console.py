@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from rich.progress import Progress
+
+WIDTH = 100
+"""Columns of a terminal that everything fits into."""
 
 
 def complete_policy(incomplete: str) -> list[str]:
@@ -80,17 +84,23 @@ def show(content: dict[str, Any], json_to: str | None, text: str) -> None:
 
 
 def laid_out(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return records as lines of aligned columns, numbers to the right; "-" is what is not known."""
+    """Return records as lines of aligned columns, numbers to the right; "-" is what is not known.
+
+    Text in the last column is broken into lines where the whole would be wider than `WIDTH`.
+    """
     if not rows:
         return ""
     names = list(rows[0])
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in names]
     widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    before = sum(widths[:-1]) + 2 * (len(widths) - 1)
     lines = []
     for line in [names, *cells]:
-        parts = zip(line, widths, numeric, strict=True)
+        first, *more = (not numeric[-1] and textwrap.wrap(line[-1], max(WIDTH - before, 30))) or [line[-1]]
+        parts = zip([*line[:-1], first], widths, numeric, strict=True)
         lines.append("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in parts))
+        lines += [" " * before + text for text in more]
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 

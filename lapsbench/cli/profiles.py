@@ -31,7 +31,8 @@ def list_profiles(json_to: Annotated[str | None, _JSON] = None) -> None:
 
     check_target(json_to)
     found = [_line(open_profile(name)) for name in resources.names("profiles")]
-    show({"schema": "lapsbench.profiles/1", "profiles": found}, json_to, laid_out(found))
+    told = [{name: value for name, value in line.items() if name != "device"} for line in found]  # the label has it
+    show({"schema": "lapsbench.profiles/1", "profiles": found}, json_to, laid_out(told))
 
 
 def _line(profile: Profile) -> dict[str, Any]:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def jct(subjects: Sequence[Subject], look: Look) -> Section:
-    """Show the distribution of JCT at every load, the details' load first."""
+    """Show the distribution of JCT at every load."""
     panels, every = [], []
     for each in subjects:
         focus = each.curves.focus
-        for load in sorted(loads(each.run.result.cells), key=lambda load: load != focus):
+        for load in loads(each.run.result.cells):
             rows = _of(each, "jct_s", load)
             every += rows
             if rows:
