@@ -144,5 +144,15 @@ def test_a_policy_that_returns_nan_is_told_for_which_request(tmp_path):
     assert "broken" in message
 
 
+@pytest.mark.parametrize("place", ["40 + job.rounds", "-41 - job.rounds"])
+@pytest.mark.parametrize("use", ["job.scratch[{}] = 7.0\n    return 0.0", "return job.scratch[{}]"])
+def test_a_policy_that_leaves_its_scratch_is_stopped(tmp_path, place, use):
+    path = tmp_path / "mine.py"
+    path.write_text(f"def far(job):\n    {use.format(place)}\n")
+    message = refusal(find(f"{path}:far"))
+    assert "policy 'far'" in message
+    assert "job.scratch has 40 places" in message
+
+
 def test_a_policy_that_does_not_peek_compiles():
     assert compiled(find("fcfs")) is not None

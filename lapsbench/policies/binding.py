@@ -128,7 +128,8 @@ def _rewritten(policy: Policy, tree: ast.Module) -> Any:
         "_system_at": system_at,
     }
     around = policy.rank.__globals__ | tools
-    one = njit(error_model="numpy", nogil=True)(_built(policy, tree, function.name, around))
+    # beyond its scratch lie the simulator's own counts; the check costs nothing where the index is a constant
+    one = njit(error_model="numpy", nogil=True, boundscheck=True)(_built(policy, tree, function.name, around))
     settings = "; ".join(f"{name} = system.params[{i}]" for i, name in enumerate(policy.parameters)) or "pass"
     forget = "job.review_s = job.review_step = _inf" if may_ask_for_reviews(policy) else "pass"
     many = _MANY.format(name=function.name, settings=settings, forget=forget, arguments=", ".join(names))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numba import from_dtype, int64
 
-from lapsbench.core import FINISHED, REJECTED, UNFINISHED
+from lapsbench.core import FINISHED, REJECTED, SCRATCH, TABLE, UNFINISHED
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.binding import RANKS_TYPE, compiled
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
@@ -295,21 +295,23 @@ def replay(
     """Replay one policy. `progress` is called now and then with the number of requests that have left.
 
     Raises:
-        LapsbenchError: the policy does not compile, or returned NaN.
+        LapsbenchError: the policy does not compile, returned NaN, or indexed beyond what there is.
     """
     rank = compiled(policy)
     run = Replay(work, engine, policy, costs, setup)
     if not advance.signatures:
         advance.compile((RANKS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()
-    state = GOING
-    while state == GOING:
-        state = advance(rank, run.sim, STEPS_PER_CALL)
-        if progress is not None:
-            progress(int(run.sim.gone))
+    state, where = GOING, f"policy {policy.name!r}"
+    try:
+        while state == GOING:
+            state = advance(rank, run.sim, STEPS_PER_CALL)
+            if progress is not None:
+                progress(int(run.sim.gone))
+    except IndexError as error:  # nothing here checks indices, but `binding` has policies do so
+        what = f"indexes beyond an end: job.scratch has {SCRATCH} places, system.table {TABLE:,}"
+        raise LapsbenchError(what, where=where, hint="smaller indices") from error
     if state == NAN_RANK:
-        raise LapsbenchError(
-            f"returned NaN for request {run.sim.culprit}", where=f"policy {policy.name!r}", hint="guarding divisions"
-        )
+        raise LapsbenchError(f"returned NaN for request {run.sim.culprit}", where=where, hint="guarding divisions")
     record_live(run.sim)
     return run.outcome({STALLED: "stalled", OVERRUN: "overrun"}.get(state, ""))
