@@ -61,7 +61,7 @@ fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
 bench: $(READY)  ## Time the simulator against a hand-written C loop
 	$(BIN)/python bench/replay.py
 
-findings: $(READY)  ## Print the tables of docs/findings.md again
+findings: $(READY)  ## Make the tables of docs/findings.md again (minutes)
 	$(BIN)/python bench/findings.py
 
 smoke: $(READY)  ## Replay, report and compare the shipped data as CI does, and compare bytes
