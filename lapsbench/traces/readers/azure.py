@@ -6,30 +6,9 @@ multimodal trace of 2025 has a column `NumImages` more, which is not read: image
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from lapsbench.traces import check, moments
-from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
+from lapsbench.traces import moments
+from lapsbench.traces.readers.log import log
 
-if TYPE_CHECKING:
-    from lapsbench.core import Trace
-    from lapsbench.traces.readers.reader import Failed
-    from lapsbench.traces.source import Source
-
-_TIME, _PROMPT, _OUTPUT = "TIMESTAMP", "ContextTokens", "GeneratedTokens"
-
-
-def _read(source: Source, failed: Failed) -> Trace:
-    table = read_table(source, READER.columns, READER.optional)
-    return check.served(
-        table,
-        READER.name,
-        failed,
-        arrival_s=moments.seconds(table, _TIME),
-        prompt_tokens=check.tokens(table, _PROMPT, least=0),
-        output_tokens=check.tokens(table, _OUTPUT, least=0),
-    )
-
-
-READER: Final = Reader("azure", ("csv",), (_TIME, _PROMPT, _OUTPUT), (), _read)
+READER: Final = log("azure", ("csv",), ("TIMESTAMP", "ContextTokens", "GeneratedTokens"), clock=moments.seconds)

@@ -5,33 +5,14 @@ A failed request has 0 response tokens. The log type is the category, and a sess
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from lapsbench.traces import check
-from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
+from lapsbench.traces.readers.log import log
 
-if TYPE_CHECKING:
-    from lapsbench.core import Trace
-    from lapsbench.traces.readers.reader import Failed
-    from lapsbench.traces.source import Source
-
-_TIME, _PROMPT, _OUTPUT = "Timestamp", "Request tokens", "Response tokens"
-_KIND, _SESSION = "Log Type", "Session ID"
-
-
-def _read(source: Source, failed: Failed) -> Trace:
-    table = read_table(source, READER.columns, READER.optional)
-    return check.served(
-        table,
-        READER.name,
-        failed,
-        arrival_s=check.times(table, _TIME),
-        prompt_tokens=check.tokens(table, _PROMPT, least=0),
-        output_tokens=check.tokens(table, _OUTPUT, least=0),
-        category=check.strings(table, _KIND),
-        client_id=check.strings(table, _SESSION),
-    )
-
-
-READER: Final = Reader("burstgpt", ("csv",), (_TIME, _PROMPT, _OUTPUT), (_KIND, _SESSION), _read)
+READER: Final = log(
+    "burstgpt",
+    ("csv",),
+    ("Timestamp", "Request tokens", "Response tokens"),
+    category="Log Type",
+    client="Session ID",
+)
