@@ -42,6 +42,7 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
             limit=scenario.limit,
             columns=scenario.columns,
             time_unit=scenario.time_unit,
+            failed=scenario.failed,
         )
     history = _history(scenario)
     profile, remarks = _profile(scenario)

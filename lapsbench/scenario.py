@@ -6,7 +6,7 @@ import json
 import math
 import tomllib
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -52,6 +52,7 @@ class Scenario(BaseModel):
     trace: str | None = None
     columns: str | None = None
     time_unit: str | None = None
+    failed: Literal["drop", "keep"] = "drop"
     profile: str = PROFILE
     acceptance: str | None = None
     acceptance_length: float | None = Field(default=None, gt=1, le=256, allow_inf_nan=False)

@@ -115,6 +115,16 @@ def time_unit(run):
     assert minutes.column("arrival_s") == pytest.approx([60 * each for each in seconds.column("arrival_s")])
 
 
+def failed(run):
+    rows = "".join(f"{i / 10},m,50,{i % 3},{50 + i % 3},API log\n" for i in range(60))
+    header = "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    (run.room / "burst.csv").write_text(header + rows)
+    line = f"replay --trace burst.csv --repeats 1 {TWO}"
+    kept = run(f"{line} --failed keep")
+    assert len(kept.column("output_tokens")) == 1.5 * len(run(line).column("output_tokens"))
+    assert run(f"{line} --failed drop").cells == run(line).cells
+
+
 def acceptance(run):
     own, low, high = (run(f"{BUSY} {each}") for each in ("", f"{SYNTHETIC}=1.4,spread=0.1", f"{SYNTHETIC}=3.2"))
     rounds = [sum(each.column("rounds")) for each in (low, own, high)]
@@ -338,7 +348,7 @@ CASES = {
     each.__name__: each
     for each in (
         *(scenario, trace, profile, policy, predict, load, rate, max_batch, draft_tokens, prefill_budget, kv_tokens),
-        *(columns, time_unit, acceptance, acceptance_length),
+        *(columns, time_unit, failed, acceptance, acceptance_length),
         *(
             on_preempt,
             limit,

@@ -223,7 +223,7 @@ def test_describe_reports_what_reading_took_on_stderr(tmp_path):
         "1 row arrives with the one before: in the order of the file",
     ]
     assert lapsbench(f"{line} --quiet", tmp_path).err == ""
-    assert "kept with 1 output token" in lapsbench(f"{line} --keep-failed", tmp_path).err
+    assert "kept with 1 output token" in lapsbench(f"{line} --failed keep", tmp_path).err
 
 
 @pytest.mark.parametrize("times", [[0.0], [5.0, 5.0, 5.0], [0.0, 1e9], [0.0, 0.5, 1.0]])

@@ -30,6 +30,9 @@ def replay(
     time_unit: Annotated[
         str | None, typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
     ] = None,
+    failed: Annotated[
+        str | None, typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")
+    ] = None,
     profile: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Step costs and acceptance.")] = None,
     acceptance: Annotated[
         str | None,
@@ -99,6 +102,7 @@ def replay(
         "trace": trace,
         "columns": columns,
         "time_unit": time_unit,
+        "failed": failed,
         "profile": profile,
         "acceptance": acceptance,
         "acceptance_length": acceptance_length,

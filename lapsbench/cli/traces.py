@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from lapsbench.cli.console import check_target, laid_out, progress_bar, remark, show
 from lapsbench.errors import UsageError
 
-if TYPE_CHECKING:
-    from lapsbench.traces.readers.reader import Failed
-
 traces = typer.Typer(name="traces", help="List, fetch, describe, convert and make traces.", no_args_is_help=True)
 
 _SOURCE = typer.Argument(metavar="NAME|PATH", help="A shipped or fetched trace, or a file.")
 _COLUMNS = typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns hold what.")
 _UNIT = typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
-_FAILED = typer.Option("--keep-failed", help="Keep requests without output, with one output token.")
+_FAILED = typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")
 _LIMIT = typer.Option(metavar="N", min=1, help="Only the first N requests.")
 _JSON = typer.Option("--json", metavar="PATH|-", help="Write it as JSON; - for stdout.")
 _QUIET = typer.Option("--quiet", "-q", help="No progress, no remarks.")
@@ -96,7 +93,7 @@ def describe(
     source: Annotated[str, _SOURCE],
     columns: Annotated[str | None, _COLUMNS] = None,
     time_unit: Annotated[str | None, _UNIT] = None,
-    keep_failed: Annotated[bool, _FAILED] = False,
+    failed: Annotated[str, _FAILED] = "drop",
     limit: Annotated[int | None, _LIMIT] = None,
     json_to: Annotated[str | None, _JSON] = None,
     quiet: Annotated[bool, _QUIET] = False,
@@ -108,7 +105,6 @@ def describe(
     from lapsbench.traces.description import to_json
 
     check_target(json_to)
-    failed: Failed = "keep" if keep_failed else "drop"
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     found = measured(trace)
     remark(trace.notes, quiet=quiet)
@@ -121,7 +117,7 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file: .parquet, .csv or .jsonl.")],
     columns: Annotated[str | None, _COLUMNS] = None,
     time_unit: Annotated[str | None, _UNIT] = None,
-    keep_failed: Annotated[bool, _FAILED] = False,
+    failed: Annotated[str, _FAILED] = "drop",
     limit: Annotated[int | None, _LIMIT] = None,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
@@ -130,7 +126,6 @@ def convert(
     from lapsbench.traces.save import refuse_suffix, write_trace
 
     refuse_suffix(out)
-    failed: Failed = "keep" if keep_failed else "drop"
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     remark([*trace.notes, f"{len(trace):,} requests"], quiet=quiet)
     write_trace(trace, out)

@@ -30,7 +30,7 @@ def open_trace(
     limit: int | None = None,
     columns: str | None = None,
     time_unit: str | None = None,
-    failed: Failed = "drop",
+    failed: str = "drop",
 ) -> Trace:
     """Read a trace, check every row, and keep what was asked for.
 
@@ -44,18 +44,21 @@ def open_trace(
         failed: "drop" requests without output, or "keep" them with one output token.
 
     Raises:
-        UsageError: no such name; a window, limit, column or unit that means nothing.
+        UsageError: no such name; a window, limit, column, unit or fate that means nothing.
         LapsbenchError: the file cannot be read as a trace, or nothing is left of it.
     """
+    if failed not in ("drop", "keep"):
+        raise UsageError(f"unknown value {failed!r}", where="--failed", hint="drop or keep")
     if time_unit is not None and columns is None:
         raise UsageError("goes with --columns", where="--time-unit", hint="--columns arrival=...,prompt=...,output=...")
+    fate: Failed = "keep" if failed == "keep" else "drop"
     chosen = Columns.parse(columns) if columns is not None else None
     path = _find(source)
     origin = inspect(path)
     if chosen is not None:
-        trace = in_order(read_chosen(origin, chosen, time_unit, failed))
+        trace = in_order(read_chosen(origin, chosen, time_unit, fate))
     else:
-        trace = in_order(reader_for(origin).read(origin, failed))
+        trace = in_order(reader_for(origin).read(origin, fate))
     if not len(trace):
         dropped = f" ({'; '.join(trace.notes)})" if trace.notes else ""
         raise LapsbenchError(f"holds no requests{dropped}", where=str(path), hint="a file with at least one row")
