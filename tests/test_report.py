@@ -18,6 +18,7 @@ from runs import FIVE, replayed, summary
 from lapsbench.core import Workload
 from lapsbench.metrics.catalog import BY_NAME
 from lapsbench.metrics.estimates import ALL, BOTH, OWN, estimate_rows
+from lapsbench.policies.registry import builtin
 from lapsbench.report.plots.styles import KNOWN, SPARE, styles
 
 MEGABYTES = 2_000_000
@@ -183,6 +184,12 @@ def test_the_page_is_one_small_file_that_fetches_nothing(folder, page):
     assert len(text.encode()) < MEGABYTES
     assert page.fetched == ["data:,"]
     assert "url(" not in text.split("</style>")[0]
+
+
+def test_a_page_of_every_policy_at_five_loads_is_still_small(tmp_path):
+    replayed(tmp_path, "all", "--load 0.5,0.6,0.7,0.8,0.9 --limit 600 --max-batch 8 --repeats 2", builtin())
+    lapsbench("report all --html page.html", tmp_path).fine()
+    assert (tmp_path / "page.html").stat().st_size < MEGABYTES
 
 
 def test_the_page_has_every_section_and_one_line_on_what_to_look_for(folder, page):

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from lapsbench.reading import Run
     from lapsbench.store.saved import SavedCell
 
-POINTS = 20_000
+POINTS = 10_000
 """Points of all distributions of a page together."""
-MOST, FEWEST = 256, 48
+MOST, FEWEST = 256, 40
 """Points of one curve."""
 CLASSES = 10
 """Size classes of equal number, for slowdown."""

@@ -136,6 +136,7 @@ def over(rows: Sequence[Row], look: Look, x: alt.X, y: Axis, told: Sequence[alt.
 
 def stepped(rows: Sequence[Row], look: Look, y: str, title: str, description: str) -> Spec:
     """Draw what holds from one instant to the next (rows: policy, time_s)."""
+    rows = [{name: row[name] for name in ("policy", "time_s", y)} for row in rows]  # a page has room for no more
     base = alt.Chart(ROWS).encode(
         x=alt.X("time_s:Q", title="seconds into the window", scale=alt.Scale(nice=False)),
         y=alt.Y(f"{y}:Q", title=title),

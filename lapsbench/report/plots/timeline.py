@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REQUESTS = 40
 """Consecutive arrivals shown."""
-INSTANTS = 121
+INSTANTS = 81
 SHOWN = 0.75
 """Share of the shown requests that the baseline has finished when the window ends."""
 
