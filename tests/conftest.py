@@ -19,14 +19,14 @@ def pytest_configure(config):
 def drop_stale_kernels(package, folders):
     """Remove what Numba cached before the newest change to the compiled code.
 
-    Numba keys a cached function by the time of its own file. `kernel.advance` has the functions of `select.py`, and
+    Numba keys a cached function by the time of its own file. `advance` has the functions of `select.py`, and
     the fields of `core.JOB`, compiled into it: when only those change, Numba loads the old kernel, and tests pass or
     fail for code that is no longer there.
     """
-    sources = [package / "core.py", *package.glob("sim/*.py"), *package.glob("policies/*.py")]
+    sources = [package / "core.py", *package.glob("sim/**/*.py"), *package.glob("policies/*.py")]
     newest = max(source.stat().st_mtime for source in sources)
     for folder in folders:
-        for index in folder.glob("__pycache__/*.nbi"):
+        for index in folder.glob("**/__pycache__/*.nbi"):
             if index.stat().st_mtime < newest:
                 for part in [index, *index.parent.glob(f"{index.stem}.*.nbc")]:
                     part.unlink(missing_ok=True)

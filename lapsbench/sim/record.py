@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lapsbench.sim.setup import Setup
 
 
+ANY = 2**62
+"""More tokens than there ever are."""
+
+
 class Record:
     """A workload, an engine and its prices as one record: `self.sim`."""
 
@@ -37,6 +41,7 @@ class Record:
             engine.prefill_budget,
         )
         sim.kv_tokens, sim.on_preempt = engine.kv_tokens, ON_PREEMPT.index(engine.on_preempt)
+        sim.most_tokens = engine.kv_tokens - engine.draft_tokens if engine.kv_tokens else ANY
 
     def own(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Keep the arrays alive and note their addresses."""

@@ -14,7 +14,7 @@ GONE, WAITING, RUNNING = 0, 1, 2
 KEEP, SWAP, RECOMPUTE = 0, 1, 2
 """`SIM.on_preempt`, in the order of `core.ON_PREEMPT`."""
 GOING, DONE, STALLED, OVERRUN, NAN_RANK = 0, 1, 2, 3, 4
-"""What `kernel.advance` returns."""
+"""What `advance` returns."""
 BUCKET = 6
 """KV needs of waiting jobs are counted in buckets of 2**6 tokens."""
 
@@ -117,6 +117,7 @@ RULES = (
     "draft_tokens",
     "prefill_budget",
     "kv_tokens",
+    "most_tokens",  # a request with more, prompt and output, can never be served
     "on_preempt",
     "preemptive",
     "rerank_all",

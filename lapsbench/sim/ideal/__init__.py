@@ -1,0 +1,1 @@
+"""The rules of the ideal engine, compiled: select, fill, price, advance."""

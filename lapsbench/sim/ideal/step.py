@@ -1,0 +1,164 @@
+"""A step of the ideal engine, compiled: what the twin says of it, fast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lapsbench.core import FINISHED
+from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
+from lapsbench.sim.alone import accept_run
+from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.sim.heap import insertion_sort
+from lapsbench.sim.ideal.select import select, select_within_memory, swap_time
+from lapsbench.sim.jit import inlined, jit
+from lapsbench.sim.jobs import arrive, dismiss
+from lapsbench.sim.lookup import chunk_price, step_price
+from lapsbench.sim.memory import own_at, own_of, timer_at, view_of
+from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED
+from lapsbench.sim.timers import review
+
+
+@jit
+def advance(rank: Any, sim: Any, steps: int) -> int:
+    """Run at most `steps` steps; say whether there is more to do."""
+    last = sim.step + steps
+    while sim.step < last:
+        arrive(rank, sim)
+        if sim.in_batch + sim.in_wait == 0:
+            if sim.next_request == sim.requests:
+                return DONE
+            sim.now_s = floats(sim.arrival_s_at)[sim.next_request]
+            continue
+        if timer_at(sim.timers_at, BY_TIME).end + timer_at(sim.timers_at, BY_STEP).end > 0:
+            review(rank, sim)
+        if sim.kv_tokens > 0:
+            select_within_memory(rank, sim)
+        else:
+            select(rank, sim)
+        run_step(sim)
+        if sim.culprit >= 0:
+            return NAN_RANK
+        if sim.idle_steps > sim.stall_steps:
+            return STALLED
+        if sim.now_s > sim.stop_s:
+            return OVERRUN
+    return GOING
+
+
+@inlined
+def run_step(sim: Any) -> None:
+    """Fill and price the step, then let it happen."""
+    k, size, chunks = sim.draft_tokens, sim.in_batch, sim.in_chunk
+    decoding = size - chunks
+    swap_s = swap_time(sim) if sim.in_swap_outs + sim.in_swap_ins > 0 else 0.0
+    overhead = step_price(sim, OVERHEAD, size, 0.0)
+    draft = verify = 0.0
+    if decoding > 0:
+        mean = sim.context_tokens / decoding
+        if k > 0:
+            draft = step_price(sim, DRAFT, decoding, mean)
+        verify = step_price(sim, VERIFY, decoding, mean)
+    work = prefill(sim, decoding > 0) if chunks > 0 else 0.0
+    dt = overhead + draft + verify + work + swap_s
+    sim.now_s += dt
+    progress = decoding > 0
+    if chunks > 0:
+        progress |= finish_chunks(sim)
+    emit(sim, dt)
+    sim.step += 1
+    sim.idle_steps = 0 if progress else sim.idle_steps + 1
+
+
+@jit
+def prefill(sim: Any, shared: bool) -> float:
+    """Give out the prefill budget in rank order, and price the chunks. The first one of a job is its admission."""
+    jobs, ranks, given = ints(sim.chunk_at), floats(sim.chunk_rank_at), longs(sim.chunk_tokens_at)
+    for i in range(sim.in_chunk):
+        ranks[i] = own_of(sim, jobs[i]).rank
+    insertion_sort(ranks, jobs, sim.in_chunk)
+    budget = sim.prefill_budget if sim.prefill_budget > 0 else np.int64(2**62)
+    work = 0.0
+    for i in range(sim.in_chunk):
+        own = own_of(sim, jobs[i])
+        if own.started == 0:
+            own.started = 1
+            own.admitted_s = sim.now_s
+            if sim.charged:
+                longs(sim.client_prompt_at)[own.client] += own.prompt_tokens
+        tokens = min(np.int64(view_of(sim, jobs[i]).prefill_left_tokens), budget)
+        cached = np.int64(own.cached_tokens)
+        given[i] = tokens
+        if tokens == 0:
+            continue
+        budget -= tokens
+        work += chunk_price(sim, PREFILL, tokens, cached, shared)
+        if sim.draft_tokens > 0:
+            work += chunk_price(sim, DRAFT_PREFILL, tokens, cached, shared)
+        shared = True
+    return work
+
+
+@jit
+def finish_chunks(sim: Any) -> bool:
+    """Book the prefilled tokens; a completed prompt emits the first token. Say whether anything was new work."""
+    jobs, given = ints(sim.chunk_at), longs(sim.chunk_tokens_at)
+    progress, kept = False, 0
+    for i in range(sim.in_chunk):
+        job, tokens = jobs[i], given[i]
+        own = own_of(sim, job)
+        view = view_of(sim, job)
+        view.prefill_left_tokens -= tokens
+        own.cached_tokens += tokens
+        if own.cached_tokens > own.peak_tokens:
+            own.peak_tokens = own.cached_tokens
+            progress = True
+        if view.prefill_left_tokens > 0:
+            jobs[kept] = job
+            kept += 1
+        elif view.emitted_tokens == 0:
+            view.emitted_tokens = 1
+            own.first_token_s = own.last_emit_s = sim.now_s
+            if sim.charged:
+                longs(sim.client_emitted_at)[own.client] += 1
+    sim.in_chunk = kept
+    return progress
+
+
+@inlined
+def emit(sim: Any, dt: float) -> None:
+    """Every job of the batch emits its round's tokens, and the finished leave."""
+    running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
+    now_s, step, charged = sim.now_s, sim.step, sim.charged
+    kept, context = 0, sim.context_tokens
+    for i in range(sim.in_batch):
+        own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
+        emitted = np.int64(view.emitted_tokens)
+        if own.prefilling == 0:
+            run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
+            tokens = min(run + 1, own.output_tokens - emitted)
+            emitted += tokens
+            context += tokens
+            view.emitted_tokens = emitted
+            view.rounds += 1
+            view.accepted_tokens += tokens - 1
+            gap = now_s - own.last_emit_s
+            if not gap <= own.itl_max_s:  # also where there is none yet
+                own.itl_max_s = gap
+            own.last_emit_s = now_s
+            if charged:
+                longs(sim.client_emitted_at)[own.client] += tokens
+        elif view.prefill_left_tokens == 0:
+            own.prefilling = 0
+            context += own.prompt_tokens + emitted
+        view.attained_s += dt
+        view.last_run_s, view.last_run_step = now_s, step
+        if emitted == own.output_tokens:
+            context -= own.prompt_tokens + emitted
+            dismiss(sim, running[i], FINISHED, now_s)
+        else:
+            running[kept], ranks[kept], blocks[kept] = running[i], ranks[i], blocks[i]
+            kept += 1
+    sim.in_batch = kept
+    sim.context_tokens = context
