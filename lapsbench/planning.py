@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapsbench.acceptance.chosen import chosen, of_length
-from lapsbench.core import Engine
+from lapsbench.engines import engine_of
 from lapsbench.errors import UsageError
 from lapsbench.policies.predictors import parse_predictor
 from lapsbench.policies.registry import find, spec_of
@@ -50,13 +50,7 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
     return Plan(
         trace=trace,
         profile=profile,
-        engine=Engine(
-            max_batch=scenario.max_batch,
-            draft_tokens=scenario.draft_tokens,
-            prefill_budget=scenario.prefill_budget,
-            kv_tokens=scenario.kv_tokens,
-            on_preempt=scenario.on_preempt,
-        ),
+        engine=engine_of(scenario, profile),
         predictor=predictor,
         policies=tuple(policies),
         loads=scenario.loads,

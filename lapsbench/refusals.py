@@ -58,10 +58,14 @@ def usage(error: ValidationError, path: Path | None, given: Collection[str], kno
         hint = f"{near[0]} (the keys are {keys})" if near else f"one of: {keys}"
         return UsageError(f"unknown key {key!r}", where=str(path), hint=hint)
     what, hint = _in_words(first["type"], first["input"], first.get("ctx", {}), first["msg"])
-    if key and path is not None and key not in given:
-        return UsageError(what, where=f"{path}, key {key}", hint=hint)
-    flag = f"--{FLAGS.get(key, key).replace('_', '-')}"
-    return UsageError(what, where=flag if key else str(path or "replay"), hint=hint)
+    return UsageError(what, where=place(key, path, given) if key else str(path or "replay"), hint=hint)
+
+
+def place(key: str, path: Path | None, given: Collection[str]) -> str:
+    """Say where a setting stands: in the file, or as a flag."""
+    if path is not None and key not in given:
+        return f"{path}, key {key}"
+    return f"--{FLAGS.get(key, key).replace('_', '-')}"
 
 
 def _in_words(kind: str, value: object, limits: Mapping[str, Any], otherwise: str) -> tuple[str, str]:

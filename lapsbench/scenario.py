@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lapsbench.core import OnPreempt  # noqa: TC001 - pydantic reads annotations at run time
+from lapsbench.core import DraftMethod, OnPreempt, Scheduling  # noqa: TC001 - pydantic reads annotations at run time
+from lapsbench.engines import EngineName, misplaced
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.metrics.slo import Slo
-from lapsbench.refusals import refusal, usage
+from lapsbench.refusals import place, refusal, usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,9 +63,16 @@ class Scenario(BaseModel):
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_batch: int = Field(default=64, ge=1, le=4096)
     draft_tokens: int = Field(default=3, ge=0, le=255)
-    prefill_budget: int = Field(default=0, ge=0, lt=2**31)
-    kv_tokens: int = Field(default=0, ge=0, lt=2**62)
-    on_preempt: OnPreempt = "keep"
+    engine: EngineName = "ideal"
+    prefill_budget: int | None = Field(default=None, ge=0, lt=2**31)
+    batched_tokens: int | None = Field(default=None, ge=1, lt=2**31)
+    kv_tokens: int | None = Field(default=None, ge=0, lt=2**40)
+    block_tokens: int | None = Field(default=None, ge=1, le=65_536)
+    prefix_cache: Literal["on", "off"] | None = None
+    scheduling: Scheduling | None = None
+    draft_method: DraftMethod | None = None
+    max_model_len: int | None = Field(default=None, ge=2, lt=2**31)
+    on_preempt: OnPreempt | None = None
     limit: int | None = Field(default=None, ge=1)
     window: tuple[float, float] | None = None
     seed: int = Field(default=0, ge=0, lt=2**31 - 10_000)
@@ -148,9 +156,13 @@ def read(path: Path | None, flags: Mapping[str, Any], *, smoke: bool = False) ->
     if {"load", "rate"} <= set(given):
         raise UsageError("exclude each other", where="--load and --rate", hint="one of the two")
     try:
-        return Scenario.model_validate(_over(settings, given))
+        scenario = Scenario.model_validate(_over(settings, given))
     except ValidationError as error:
         raise usage(error, path, given, Scenario.model_fields) from error
+    if wrong := misplaced(scenario):
+        key, what, hint = wrong
+        raise UsageError(what, where=place(key, path, given), hint=hint)
+    return scenario
 
 
 def as_toml(scenario: Scenario) -> str:

@@ -58,12 +58,32 @@ def replay(
     draft_tokens: Annotated[
         int | None, typer.Option(metavar="K", help="Drafted tokens a round (3); 0 decodes plainly.")
     ] = None,
-    prefill_budget: Annotated[
-        int | None, typer.Option(metavar="N", help="Prefill tokens a step (0: unlimited).")
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="ideal|vllm|vllm-native", help="Whose rules (ideal); native: the installed vLLM's own."),
     ] = None,
     kv_tokens: Annotated[int | None, typer.Option(metavar="N", help="KV memory in tokens (0: unlimited).")] = None,
     on_preempt: Annotated[
-        str | None, typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep).")
+        str | None, typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep; vllm: recompute).")
+    ] = None,
+    prefill_budget: Annotated[
+        int | None, typer.Option(metavar="N", help="ideal: prefill tokens a step (0: unlimited).")
+    ] = None,
+    batched_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="vllm: tokens a step, decoding and prefill together (8192).")
+    ] = None,
+    block_tokens: Annotated[int | None, typer.Option(metavar="N", help="vllm: tokens a KV block (16).")] = None,
+    prefix_cache: Annotated[
+        str | None, typer.Option(metavar="on|off", help="vllm: find blocks of a preempted request again (on).")
+    ] = None,
+    scheduling: Annotated[
+        str | None, typer.Option(metavar="sync|async", help="vllm: compose a step while the last one runs (sync).")
+    ] = None,
+    draft_method: Annotated[
+        str | None, typer.Option(metavar="ngram|draft_model|eagle", help="vllm: who drafts (the profile's).")
+    ] = None,
+    max_model_len: Annotated[
+        int | None, typer.Option(metavar="N", help="vllm: longest prompt and output; more is rejected.")
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Only the first N requests.")] = None,
     window: Annotated[str | None, typer.Option(metavar="FROM:TO", help="Only arrivals within these seconds.")] = None,
@@ -112,9 +132,16 @@ def replay(
         "rate": rate,
         "max_batch": max_batch,
         "draft_tokens": draft_tokens,
-        "prefill_budget": prefill_budget,
+        "engine": engine,
         "kv_tokens": kv_tokens,
         "on_preempt": on_preempt,
+        "prefill_budget": prefill_budget,
+        "batched_tokens": batched_tokens,
+        "block_tokens": block_tokens,
+        "prefix_cache": prefix_cache,
+        "scheduling": scheduling,
+        "draft_method": draft_method,
+        "max_model_len": max_model_len,
         "limit": limit,
         "window": window,
         "seed": seed,

@@ -1,0 +1,93 @@
+"""Which settings belong to which engine, and what one becomes that nobody gave."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from lapsbench.core import DRAFT_METHODS, Engine
+from lapsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lapsbench.core import DraftMethod, Profile
+    from lapsbench.scenario import Scenario
+
+EngineName = Literal["ideal", "vllm", "vllm-native"]
+
+IDEAL: Mapping[str, Any] = MappingProxyType({"prefill_budget": 0, "on_preempt": "keep", "kv_tokens": 0})
+"""What only the ideal engine has, or has otherwise, where nothing is given."""
+VLLM: Mapping[str, Any] = MappingProxyType(
+    {
+        "batched_tokens": 8192,
+        "block_tokens": 16,
+        "draft_method": None,  # the profile's
+        "prefix_cache": "on",
+        "scheduling": "sync",
+        "max_model_len": 0,
+        "on_preempt": "recompute",
+        "kv_tokens": None,  # the profile's
+    }
+)
+"""The same of vLLM, whose own Scheduler (`vllm-native`) takes the same settings."""
+
+
+def settings_of(engine: EngineName) -> Mapping[str, Any]:
+    """Return the settings that this engine has, and their defaults."""
+    return IDEAL if engine == "ideal" else VLLM
+
+
+def misplaced(scenario: Scenario) -> tuple[str, str, str] | None:
+    """Return a setting that this engine does not have: its key, what is wrong, what to try."""
+    own, name = settings_of(scenario.engine), scenario.engine
+    for key in (*IDEAL, *VLLM):
+        if key not in own and getattr(scenario, key) is not None:
+            other = "ideal" if key in IDEAL else "vllm"
+            instead = "--batched-tokens" if key == "prefill_budget" else f"leaving it out, or --engine {other}"
+            return key, f"is a setting of the {other} engine, and the engine is {name}", instead
+    if name != "ideal" and scenario.on_preempt == "swap":
+        return "on_preempt", f"{name} swaps nothing", "keep or recompute, or --engine ideal"
+    return None
+
+
+def resolved(scenario: Scenario, profile: Profile) -> dict[str, Any]:
+    """Return the engine's own settings: as given, else the engine's defaults, else what the profile says."""
+    settings = {
+        key: default if getattr(scenario, key) is None else getattr(scenario, key)
+        for key, default in settings_of(scenario.engine).items()
+    }
+    if scenario.engine != "ideal":
+        if settings["kv_tokens"] is None:
+            settings["kv_tokens"] = int(profile.provenance.get("kv_tokens") or 0)
+        if settings["draft_method"] is None:
+            settings["draft_method"] = draft_method(profile)
+    return settings
+
+
+def engine_of(scenario: Scenario, profile: Profile) -> Engine:
+    """Return the engine that a scenario describes.
+
+    Raises:
+        UsageError: its memory is less than one block.
+    """
+    settings = resolved(scenario, profile)
+    if scenario.engine != "ideal":
+        settings["prefix_cache"] = settings["prefix_cache"] == "on"
+        settings["rules"] = "vllm"
+        if 0 < settings["kv_tokens"] < settings["block_tokens"]:
+            raise UsageError(
+                f"{settings['kv_tokens']} tokens are less than one block of {settings['block_tokens']}",
+                where="--kv-tokens",
+                hint="more of them, or --block-tokens 1",
+            )
+    return Engine(max_batch=scenario.max_batch, draft_tokens=scenario.draft_tokens, **settings)
+
+
+def draft_method(profile: Profile) -> DraftMethod:
+    """Return how vLLM would call this profile's drafting; ngram where the profile does not say."""
+    said = str(profile.provenance.get("draft_method", "")).lower()
+    for method in DRAFT_METHODS:
+        if method in said:
+            return method
+    return "ngram"

@@ -1,0 +1,229 @@
+"""Composing a step as vLLM's Scheduler does: one budget of tokens, for running jobs first, then for those that wait.
+
+A step is a list of parts, what it does for whom; two of them may be under way. In the names of arguments, `sim` is a
+`state.SIM` record.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lapsbench.policies.pointers import floats, ints, longs
+from lapsbench.sim.heap import pop
+from lapsbench.sim.jit import inlined, jit
+from lapsbench.sim.memory import own_of, part_at, view_of
+from lapsbench.sim.queue import enheap, fresh, unwait, wait
+from lapsbench.sim.state import PRIORITY
+from lapsbench.sim.timers import schedule
+from lapsbench.sim.vllm.blocks import adopt, blocks_of, found, take
+from lapsbench.sim.vllm.choose import choose, drop
+
+
+@inlined
+def compose(rank: Any, sim: Any) -> int:
+    """Compose a step behind those under way; return of how many parts it is made."""
+    choose(rank, sim)
+    asked_out = sim.in_dropped
+    sim.tokens_left = sim.slots_left = sim.batched_tokens
+    sim.in_parts = 0
+    schedule_running(sim)
+    if sim.in_wait > 0 and sim.in_dropped == asked_out:
+        schedule_waiting(sim)
+    for i in range(sim.in_parts):
+        commit(sim, part_at(sim.parts_at, sim.first_part + i))
+    for i in range(sim.in_dropped):
+        note_left(sim, ints(sim.dropped_at)[i])
+    return sim.in_parts
+
+
+@inlined
+def note_left(sim: Any, job: int) -> None:
+    """Show the policy what a dropped job has to compute again: not the blocks it would find now."""
+    view, own = view_of(sim, job), own_of(sim, job)
+    context = np.int64(own.prompt_tokens) + view.emitted_tokens
+    again = found(sim, job, context) if own.held_blocks == 0 and not own.in_batch else 0
+    view.prefill_left_tokens = context - again * sim.block_tokens
+
+
+@jit
+def schedule_running(sim: Any) -> None:
+    """Let running jobs grow, in their order; one that lacks memory takes it from the last of them."""
+    spare, place = sim.drafting_slots, 0
+    while place < sim.in_batch and sim.tokens_left > 0 and sim.slots_left > spare:
+        job = ints(sim.running_at)[place]
+        own = own_of(sim, job)
+        context, computed = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens, np.int64(own.computed_tokens)
+        expected = context + own.placeholders
+        tokens = min(expected + own.drafts - computed, min(sim.tokens_left, sim.slots_left - spare))
+        tokens = min(tokens, sim.context_limit - computed - 1)
+        if tokens == 0 or surely_done(own, computed):
+            place += 1
+            continue
+        if sim.kv_blocks > 0:
+            need = blocks_of(sim, slots_of(sim, computed + tokens)) - own.held_blocks
+            while need > sim.free_blocks:
+                victim = victim_of(sim)
+                loser = ints(sim.running_at)[victim]
+                evict(sim, victim)
+                place -= victim < place
+                if loser == job:
+                    return
+            if need > 0:
+                take(sim, own, need)
+        own.final_tokens = max(np.int64(own.final_tokens), min(computed + tokens, context))
+        drafts = max(np.int64(0), min(np.int64(own.drafts), tokens + computed - expected))
+        own.drafts = 0
+        add(sim, job, computed, tokens, drafts, 0)
+        place += 1
+
+
+@inlined
+def surely_done(own: Any, computed: int) -> bool:
+    """Say whether the steps under way emit a job's last token even if every draft of theirs is rejected."""
+    return own.placeholders > 0 and computed + 2 - own.placeholders >= np.int64(own.prompt_tokens) + own.output_tokens
+
+
+@inlined
+def slots_of(sim: Any, tokens: int) -> int:
+    """Return the KV slots a job needs to have so many tokens computed."""
+    return min(tokens + sim.lookahead_tokens, sim.context_limit)
+
+
+@inlined
+def victim_of(sim: Any) -> int:
+    """Return the place of the running job that loses its memory: the last, or under `priority` the least urgent."""
+    worst = sim.in_batch - 1
+    if sim.vllms_own == PRIORITY:
+        numbers, worst = ints(sim.running_at), 0
+        for i in range(1, sim.in_batch):
+            view, most = view_of(sim, numbers[i]), view_of(sim, numbers[worst])
+            if view.priority > most.priority or (
+                view.priority == most.priority and view.arrival_s > most.arrival_s
+            ):
+                worst = i
+    return worst
+
+
+@jit
+def evict(sim: Any, place: int) -> None:
+    """Take a running job out for lack of memory; what the step was to do for it is undone."""
+    numbers, blocks, ranks = ints(sim.running_at), longs(sim.running_block_at), floats(sim.running_rank_at)
+    job = numbers[place]
+    own = own_of(sim, job)
+    own.rank = ranks[place]
+    sim.in_batch -= 1
+    for i in range(place, sim.in_batch):
+        numbers[i], blocks[i], ranks[i] = numbers[i + 1], blocks[i + 1], ranks[i + 1]
+    for i in range(sim.in_parts):
+        part = part_at(sim.parts_at, sim.first_part + i)
+        if part.job == job:
+            sim.tokens_left += part.tokens
+            sim.slots_left += part.tokens + sim.drafting_slots
+            sim.in_parts -= 1
+            for j in range(i, sim.in_parts):
+                copy_part(sim, sim.first_part + j + 1, sim.first_part + j)
+            break
+    own.preemptions += 1
+    own.in_batch = 0
+    drop(sim, job)
+    wait(sim, job)
+    enheap(sim, job)
+    schedule(sim, job)
+
+
+@jit
+def copy_part(sim: Any, source: int, target: int) -> None:
+    """Copy a part that is not yet committed."""
+    one, other = part_at(sim.parts_at, source), part_at(sim.parts_at, target)
+    other.job, other.cached, other.tokens, other.drafts = one.job, one.cached, one.tokens, one.drafts
+    other.padded = one.padded
+
+
+@jit
+def schedule_waiting(sim: Any) -> None:
+    """Admit waiting jobs, in their order, until one does not fit."""
+    spare, k, stash, passed = sim.drafting_slots, sim.draft_tokens, ints(sim.stash_at), 0
+    runs, prefills = sim.in_parts > 0, False
+    for i in range(sim.in_parts):
+        prefills |= own_of(sim, part_at(sim.parts_at, sim.first_part + i).job).chunked != 0
+    while sim.tokens_left > 0 and sim.slots_left > spare and sim.in_batch < sim.max_batch and fresh(sim):
+        job = ints(sim.heap_job_at)[0]
+        own = own_of(sim, job)
+        if own.stale_tokens > 0 or own.parked:  # what it emits is still to come
+            stash[passed] = job
+            passed += 1
+            sim.in_heap = pop(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap)
+            continue
+        context = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens
+        row = found(sim, job, context)
+        computed = row * sim.block_tokens
+        room = min(sim.tokens_left, sim.slots_left - spare)
+        tokens = context - computed
+        padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0)
+        padded = padded and computed + k + 2 <= sim.context_limit
+        if padded:
+            tokens += k  # a batch of rounds alone runs faster
+            if tokens > room:
+                break
+        tokens = min(tokens, room)
+        if sim.kv_blocks > 0:
+            most = max(context, slots_of(sim, computed + tokens))
+            if max(blocks_of(sim, most), row) > sim.free_blocks:
+                break
+        sim.in_heap = pop(floats(sim.heap_rank_at), ints(sim.heap_job_at), sim.in_heap)
+        if row > 0:
+            adopt(sim, job, row)
+        if sim.kv_blocks > 0:
+            take(sim, own, max(np.int64(0), blocks_of(sim, slots_of(sim, computed + tokens)) - own.held_blocks))
+        own.computed_tokens = computed
+        own.final_tokens = max(np.int64(own.final_tokens), min(computed + tokens, context))
+        let_in(sim, job)
+        add(sim, job, computed, tokens, k if padded else 0, padded)
+    for i in range(passed):
+        enheap(sim, stash[i])
+
+
+@inlined
+def let_in(sim: Any, job: int) -> None:
+    """Give a job the next place in the batch; the first time is its admission."""
+    own = own_of(sim, job)
+    unwait(sim, job)
+    own.in_batch = 1
+    ints(sim.running_at)[sim.in_batch] = job
+    longs(sim.running_block_at)[sim.in_batch] = longs(sim.blocks_at)[job]
+    floats(sim.running_rank_at)[sim.in_batch] = own.rank
+    sim.in_batch += 1
+    if own.started == 0:
+        own.started = 1
+        own.admitted_s = sim.now_s
+        if sim.charged:
+            longs(sim.client_prompt_at)[own.client] += own.prompt_tokens
+
+
+@inlined
+def add(sim: Any, job: int, cached: int, tokens: int, drafts: int, padded: int) -> None:
+    """Put a job's part into the step."""
+    part = part_at(sim.parts_at, sim.first_part + sim.in_parts)
+    part.job, part.cached, part.tokens, part.drafts, part.padded = job, cached, tokens, drafts, padded
+    sim.in_parts += 1
+    sim.tokens_left -= tokens
+    sim.slots_left -= tokens + sim.drafting_slots
+
+
+@inlined
+def commit(sim: Any, part: Any) -> None:
+    """Count a composed part as done, as far as it is sure."""
+    own = own_of(sim, part.job)
+    target = np.int64(own.prompt_tokens) + view_of(sim, part.job).emitted_tokens + own.placeholders
+    own.computed_tokens += part.tokens
+    own.in_flight_tokens += part.tokens
+    own.chunked = own.computed_tokens < target
+    part.emits, part.round = not own.chunked, not own.prefilling
+    part.left = max(np.int64(0), target - own.computed_tokens)
+    if part.emits:
+        own.prefilling = 0
+        if sim.asynchronous:
+            own.placeholders += 1 + part.drafts
+            own.drafts = sim.draft_tokens
