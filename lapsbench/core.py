@@ -25,6 +25,14 @@ Strings = NDArray[np.object_]
 
 OnPreempt = Literal["keep", "swap", "recompute"]
 ON_PREEMPT: tuple[OnPreempt, ...] = ("keep", "swap", "recompute")
+Rules = Literal["ideal", "vllm"]
+RULES: tuple[Rules, ...] = ("ideal", "vllm")
+DraftMethod = Literal["ngram", "draft_model", "eagle"]
+DRAFT_METHODS: tuple[DraftMethod, ...] = ("ngram", "draft_model", "eagle")
+Scheduling = Literal["sync", "async"]
+SCHEDULING: tuple[Scheduling, ...] = ("sync", "async")
+UNLIMITED = 1 << 40
+"""More tokens, or blocks of them, than any replay uses."""
 
 COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "overhead", "swap_out", "swap_in")
 STATUS = ("finished", "rejected", "unfinished")
@@ -60,6 +68,7 @@ JOB = np.dtype(
         ("scratch", "f8", (SCRATCH,)),  # writable: zeros at arrival
         ("predicted_rounds", "f8"),  # NaN unless the policy is an oracle
         ("client_tokens", "f8"),  # its client's virtual token counter (only policies that name client weights)
+        ("priority", "i4"),  # as its trace says: lower is more urgent, 0 where nothing is said
     ],
     align=True,
 )
@@ -180,13 +189,55 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The serving engine, DESIGN section 4. Zero means unlimited for prefill_budget and kv_tokens."""
+    """The serving engine: its size, and whose rules it follows (docs/model.md).
+
+    Attributes:
+        max_batch: places: requests that run at once.
+        draft_tokens: drafted a round.
+        prefill_budget: prefill tokens a step; 0: any number. Only `ideal`.
+        kv_tokens: KV memory; 0: any amount.
+        on_preempt: what becomes of the KV of a job that a policy takes out; `swap` only under `ideal`.
+        rules: which engine this is. What follows belongs to `vllm` alone.
+        batched_tokens: tokens of a step, decoding and prefill together.
+        block_tokens: tokens of a KV block; `kv_tokens` counts in whole ones.
+        draft_method: who drafts: decides which memory and which tokens of the step the drafts take.
+        prefix_cache: a preempted job may find blocks of its own again.
+        scheduling: "async": a step is composed while the one before it runs.
+        max_model_len: longest context; 0: as long as the memory.
+    """
 
     max_batch: int = 64
     draft_tokens: int = 3
     prefill_budget: int = 0
     kv_tokens: int = 0
     on_preempt: OnPreempt = "keep"
+    rules: Rules = "ideal"
+    batched_tokens: int = 8192
+    block_tokens: int = 16
+    draft_method: DraftMethod = "ngram"
+    prefix_cache: bool = True
+    scheduling: Scheduling = "sync"
+    max_model_len: int = 0
+
+    @property
+    def kv_blocks(self) -> int:
+        """Whole KV blocks, `UNLIMITED` if the memory is."""
+        return self.kv_tokens // self.block_tokens if self.kv_tokens else UNLIMITED
+
+    @property
+    def context_limit(self) -> int:
+        """Longest context, prompt and output: vLLM does not start with one that its memory cannot hold."""
+        return min(self.max_model_len or UNLIMITED, self.kv_blocks * self.block_tokens)
+
+    @property
+    def lookahead_tokens(self) -> int:
+        """KV slots a job needs beyond the tokens of the step: a drafter with a KV cache writes ahead."""
+        return 0 if self.draft_method == "ngram" else self.draft_tokens
+
+    @property
+    def drafting_slots(self) -> int:
+        """Tokens of the step's budget that a job's drafting takes beside those of the target."""
+        return int(self.draft_method == "draft_model" and self.draft_tokens > 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +298,10 @@ class Policy:
         return f"{self.name}*" if self.oracle else self.name
 
 
+def _nobody() -> Ints:
+    return np.zeros(0, np.int32)
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """A trace made ready to run: who arrives when, what each accepts, what was predicted. Same for every policy.
@@ -258,6 +313,7 @@ class Workload:
         recording_start: int64 [N], where in `accept_runs` its recording begins; recording_tokens: int32 [N], its size.
         recording_shift: int32 [N]; block t >= 1 past the recording's end starts t * shift tokens into it, circularly.
         accept_runs: uint8, the bank.
+        priority: int32 [N], lower is more urgent; zeros where nothing is said.
     """
 
     arrival_s: Floats
@@ -271,6 +327,11 @@ class Workload:
     recording_tokens: Ints
     recording_shift: Ints
     accept_runs: Bytes
+    priority: Ints = field(default_factory=_nobody)
+
+    def __post_init__(self) -> None:
+        if len(self.priority) != len(self.arrival_s):
+            object.__setattr__(self, "priority", np.zeros(len(self.arrival_s), np.int32))
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -284,6 +345,8 @@ class Outcome:
         status: uint8 [N], index into `STATUS`.
         itl_max_s: float64 [N], the longest gap between two emitting steps; NaN with fewer than two.
         alone_s: float64 [N], JCT on an idle engine: the unit of slowdown.
+        resumes: int32 [N], tokens emitted by completing a recomputation, as vLLM does; rounds emit the others, all but
+            the first.
         steps, makespan_s: of the whole run.
         lookups, lookups_beyond: cost look-ups, and those beyond the measured grid.
         stopped: why the run ended early, or "".
@@ -304,3 +367,8 @@ class Outcome:
     lookups: int
     lookups_beyond: int
     stopped: str = ""
+    resumes: Ints = field(default_factory=_nobody)
+
+    def __post_init__(self) -> None:
+        if len(self.resumes) != len(self.status):
+            object.__setattr__(self, "resumes", np.zeros(len(self.status), np.int32))

@@ -89,7 +89,7 @@ def _result(saved: SavedRun, cells: tuple[CellSummary, ...]) -> ReplayResult:
         trace=saved.part("trace", "name"),
         profile=saved.part("profile", "name"),
         predict=saved.part("predict"),
-        engine=Engine(**{each.name: saved.part("engine", each.name) for each in fields(Engine)}),
+        engine=Engine(**{k: v for k, v in saved.part("engine").items() if k in {each.name for each in fields(Engine)}}),
         rate_rps=saved.part("scenario", "rate"),
         capacity_rps=saved.part("capacity_rps"),
         baseline=baseline,

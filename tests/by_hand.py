@@ -14,12 +14,12 @@ from strategies import CALIBRATION, Scenario, constant, differences
 from lapsbench.core import Engine
 from lapsbench.policies.binding import plain
 from lapsbench.policies.registry import find
-from lapsbench.sim.reference import Twin
+from lapsbench.sim.reference import Ideal
 
 ENGINE = Engine(max_batch=1, draft_tokens=0)
 
 
-class Diary(Twin):
+class Diary(Ideal):
     """Write down whom every step serves."""
 
     def fill(self, chosen):

@@ -16,7 +16,7 @@ from strategies import Scenario, constant, differences, engines, scenarios, work
 
 from lapsbench.core import FINISHED, ON_PREEMPT, REJECTED, UNFINISHED, Engine
 from lapsbench.policies.registry import builtin, find
-from lapsbench.sim.reference import Twin
+from lapsbench.sim.reference import Ideal
 
 few = settings(deadline=None, derandomize=True, database=None, max_examples=30)
 policies = st.sampled_from([*builtin(), "ltr:starvation_steps=3,quantum_steps=2", "laps-sd:window=2,eps=0.3"]).map(find)
@@ -111,7 +111,7 @@ def test_alone_s_is_the_latency_of_a_replay_of_that_request_only(scenario):
 # what every step keeps ---------------------------------------------------------------------------------------------
 
 
-class Monotonic(Twin):
+class Monotonic(Ideal):
     """The clock never goes back."""
 
     def advance(self, step, dt):
@@ -132,7 +132,7 @@ def need(job, engine):
     return job.view.prompt_tokens + job.view.emitted_tokens + engine.draft_tokens + 1
 
 
-class Conserving(Twin):
+class Conserving(Ideal):
     """No place stays free while a live job fits, and nobody overtakes but those who fit where others do not."""
 
     def select(self):
@@ -162,7 +162,7 @@ def test_work_conserving_no_place_is_free_while_a_live_job_fits(scenario, policy
     assert watched(Conserving, scenario, policy).steps >= 0
 
 
-class Frugal(Twin):
+class Frugal(Ideal):
     """Resident jobs hold no more than the memory has, before and after every step; a batch no more than B."""
 
     def resident(self):
@@ -189,7 +189,7 @@ def test_kv_is_never_over_capacity(scenario, policy):
     watched(Frugal, scenario, policy)
 
 
-class Budgeted(Twin):
+class Budgeted(Ideal):
     """A step prefills no more than the budget, in rank order, and uses all of it while there is work."""
 
     def fill(self, chosen):
@@ -208,7 +208,7 @@ def test_the_prefill_budget_is_kept_and_used_up(scenario, policy):
     watched(Budgeted, scenario, policy)
 
 
-class Counted(Twin):
+class Counted(Ideal):
     """Integrate the number of live jobs over the steps."""
 
     area = 0.0

@@ -103,6 +103,12 @@ def builtin() -> Mapping[str, Policy]:
     return MappingProxyType({p.name: p for p in sorted(found, key=lambda p: (p.oracle, p.name))})
 
 
+def vllms_own(found: Policy) -> str:
+    """Return the name where vLLM itself has this policy, else ""."""
+    own = [name for name in ("fcfs", "priority") if builtin()[name].rank is found.rank]
+    return own[0] if own else ""
+
+
 def names() -> list[str]:
     """Return every name `find` knows: built in, then third-party entry points."""
     return [*builtin(), *sorted(point.name for point in entry_points(group=ENTRY_POINTS))]

@@ -15,7 +15,15 @@ from lapsbench.errors import LapsbenchError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIXED_JOB = ("arrival_s", "predicted_tokens", "predicted_rounds", "predicted_class", "prefill_s", "prompt_tokens")
+FIXED_JOB = (
+    "arrival_s",
+    "predicted_tokens",
+    "predicted_rounds",
+    "predicted_class",
+    "prefill_s",
+    "prompt_tokens",
+    "priority",
+)
 """Fields of `JOB` that are what they are at arrival."""
 FIXED_SYSTEM = tuple(name for name in SYSTEM.names or () if name not in ("now_s", "step"))
 """Fields of `SYSTEM` that never change."""

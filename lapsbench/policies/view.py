@@ -31,6 +31,7 @@ class Job(Protocol):
     review_step: float
     prompt_tokens: int
     predicted_class: int
+    priority: int
     prefill_left_tokens: int
     emitted_tokens: int
     rounds: int

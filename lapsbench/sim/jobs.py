@@ -59,6 +59,7 @@ def introduce(sim: Any, request: int) -> None:
     view.predicted_rounds = floats(sim.predicted_rounds_at)[request]
     view.predicted_class = ints(sim.predicted_class_at)[request]
     view.prefill_s = floats(sim.prefill_s_at)[request]
+    view.priority = ints(sim.priority_at)[request]
     view.prompt_tokens = view.prefill_left_tokens = ints(sim.prompt_tokens_at)[request]
     view.last_run_step = sim.step - 1
     own.last_emit_s = own.itl_max_s = own.admitted_s = own.first_token_s = np.nan

@@ -1,4 +1,4 @@
-"""The step model, compiled: what `sim/reference.py` says, fast. Here it is called from Python.
+"""The step model, compiled: what `sim/reference/` says, fast. Here it is called from Python.
 
 One kernel a rule set for every policy: the policy comes in as a typed first-class function (`binding.RANKS_TYPE`), so a
 new one compiles alone and the kernel never again. Nothing per request happens in Python. `advance` runs a bounded

@@ -48,10 +48,20 @@ class Setup:
 
 def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
     """Walk every request alone through the engine."""
+    if engine.rules == "vllm":
+        work, engine = _unbatched(work, engine)
     n, record = len(work), Record(work, engine, costs)
     single = Solo(np.zeros(n), np.zeros(n, np.int32), np.zeros(n))
     walk(record.sim, single.alone_s, single.rounds, single.prefill_s)
     return single
+
+
+def _unbatched(work: Workload, engine: Engine) -> tuple[Workload, Engine]:
+    """Return what serves one request at a time as vLLM does: a small budget bounds its chunks and its drafts."""
+    budget = engine.batched_tokens - engine.drafting_slots
+    drafts = min(engine.draft_tokens, budget - 1)
+    work = replace(work, accept_runs=np.minimum(work.accept_runs, min(drafts, 255)))
+    return work, replace(engine, rules="ideal", prefill_budget=budget)
 
 
 def set_up(
@@ -68,7 +78,8 @@ def set_up(
         work = replace(work, predicted_tokens=truth, predicted_class=length_class(truth))
     rounds = single.rounds.astype(np.float64) if policy.oracle else np.full(n, math.nan)
     most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
-    pieces = math.ceil(most / engine.prefill_budget) if engine.prefill_budget else 1
+    budget = engine.batched_tokens if engine.rules == "vllm" else engine.prefill_budget
+    pieces = math.ceil(most / budget) if budget else 1
     return work, Setup(
         alone_s=single.alone_s,
         prefill_s=single.prefill_s,

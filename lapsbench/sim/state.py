@@ -66,6 +66,7 @@ ARRIVALS = (  # the workload and its bank
     "predicted_class",
     "prefill_s",
     "client",
+    "priority",
     "recording_start",
     "recording_tokens",
     "recording_shift",
