@@ -64,7 +64,8 @@ def replay(
     ] = None,
     kv_tokens: Annotated[int | None, typer.Option(metavar="N", help="KV memory in tokens (0: unlimited).")] = None,
     on_preempt: Annotated[
-        str | None, typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep; vllm: recompute).")
+        str | None,
+        typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep; vllm: recompute)."),
     ] = None,
     prefill_budget: Annotated[
         int | None, typer.Option(metavar="N", help="ideal: prefill tokens a step (0: unlimited).")

@@ -92,6 +92,7 @@ def record(sim: Any, job: int, status: int, finished_s: float) -> None:
     ints(sim.accepted_tokens_at)[job] = view.accepted_tokens
     ints(sim.preemptions_at)[job] = own.preemptions
     longs(sim.recomputed_tokens_at)[job] = own.recomputed_tokens
+    ints(sim.resumes_at)[job] = own.resumes
     octets(sim.status_at)[job] = status
 
 

@@ -19,10 +19,11 @@ from numba import from_dtype, int64
 from lapsbench.core import SCRATCH, TABLE
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.binding import RANKS_TYPE, compiled
-from lapsbench.sim.ideal.step import advance
+from lapsbench.sim.ideal.step import advance as ideal
 from lapsbench.sim.jobs import record_live
 from lapsbench.sim.record import Replay
 from lapsbench.sim.state import GOING, NAN_RANK, OVERRUN, SIM, STALLED
+from lapsbench.sim.vllm.step import advance as vllm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +50,7 @@ def replay(
     """
     rank = compiled(policy)
     run = Replay(work, engine, policy, costs, setup)
+    advance = {"ideal": ideal, "vllm": vllm}[engine.rules]
     if not advance.signatures:
         advance.compile((RANKS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()

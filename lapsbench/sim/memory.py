@@ -14,7 +14,7 @@ import numpy as np
 from lapsbench.core import JOB
 from lapsbench.policies.pointers import LINE, job_at, longs, record_at, sizeof
 from lapsbench.sim.jit import inlined
-from lapsbench.sim.state import HIDDEN, TIMER
+from lapsbench.sim.state import HIDDEN, PART, TIMER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +51,7 @@ def lines(size: int) -> NDArray[np.uint8]:
 own_at = record_at(HIDDEN, after=JOB)
 """What the simulator knows of the job whose `core.JOB` lies at an address: it lies behind it."""
 timer_at = record_at(TIMER)
+part_at = record_at(PART)
 
 
 @inlined

@@ -6,10 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench.core import ON_PREEMPT, Engine, Outcome, Policy, Workload
+from lapsbench.core import ON_PREEMPT, UNLIMITED, Engine, Outcome, Policy, Workload
+from lapsbench.policies.registry import vllms_own
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
 from lapsbench.sim.memory import address, lines, records
-from lapsbench.sim.state import ARRIVALS, BLOCK_BYTES, BUCKET, BY_STEP, BY_TIME, PRICES, RESULTS, SIM, TIMER
+from lapsbench.sim.state import (
+    ARRIVALS,
+    BLOCK_BYTES,
+    BUCKET,
+    BY_STEP,
+    BY_TIME,
+    NONE,
+    PART,
+    PRICES,
+    RESULTS,
+    SIM,
+    TIMER,
+    VLLMS_OWN,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +32,8 @@ if TYPE_CHECKING:
     from lapsbench.sim.setup import Setup
 
 
-ANY = 2**62
-"""More tokens than there ever are."""
+MOST_BLOCKS = 2**26
+"""More blocks than this are any number of them."""
 
 
 class Record:
@@ -41,7 +55,21 @@ class Record:
             engine.prefill_budget,
         )
         sim.kv_tokens, sim.on_preempt = engine.kv_tokens, ON_PREEMPT.index(engine.on_preempt)
-        sim.most_tokens = engine.kv_tokens - engine.draft_tokens if engine.kv_tokens else ANY
+        sim.most_tokens = engine.kv_tokens - engine.draft_tokens if engine.kv_tokens else UNLIMITED
+        if engine.rules == "vllm":
+            self.vllm(engine)
+
+    def vllm(self, engine: Engine) -> None:
+        """Note what vLLM's rules add; blocks that no replay can use up are not counted."""
+        sim, blocks = self.sim, engine.kv_blocks if engine.kv_blocks <= MOST_BLOCKS else 0
+        sim.kv_tokens, sim.kv_blocks, sim.block_tokens = 0, blocks, engine.block_tokens
+        sim.free_blocks = sim.nameless_blocks = blocks
+        sim.batched_tokens, sim.prefix_cache = engine.batched_tokens, engine.prefix_cache
+        sim.lookahead_tokens, sim.drafting_slots = engine.lookahead_tokens, engine.drafting_slots
+        sim.context_limit = sim.most_tokens = engine.context_limit
+        sim.drops_block = engine.draft_method == "eagle" and engine.draft_tokens > 0
+        sim.asynchronous = engine.scheduling == "async"
+        sim.oldest = sim.newest = sim.spare_entry = NONE
 
     def own(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Keep the arrays alive and note their addresses."""
@@ -71,6 +99,10 @@ class Replay(Record):
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
         sim.stall_steps, sim.stop_s, sim.culprit = setup.stall_steps, setup.stop_s, -1
+        if engine.rules == "vllm":
+            sim.vllms_own = VLLMS_OWN.index(vllms_own(policy))
+            sim.listing_mask = (1 << (2 * int(sim.kv_blocks)).bit_length()) - 1
+            self.own(_vllms_rooms(n, engine.max_batch, int(sim.kv_blocks), int(sim.listing_mask)))
 
     def timers(self, room: int) -> NDArray[np.void]:
         """Return two empty timers."""
@@ -94,6 +126,15 @@ class Replay(Record):
             lookups_beyond=int(self.sim.lookups_beyond),
             stopped=stopped,
         )
+
+
+def _vllms_rooms(n: int, batch: int, blocks: int, mask: int) -> dict[str, NDArray[Any]]:
+    """Return what vLLM's rules need; memory that is not touched costs nothing."""
+    rooms: dict[str, NDArray[Any]] = {"parts": records(2 * batch, PART), "sizes": np.zeros(2, np.int64)}
+    numbers = {"late": n, "dropped": n + batch, "listing_entry": mask + 1}
+    numbers |= {f"entry_{name}": blocks + 1 for name in ("before", "after", "owner", "place", "twin")}
+    rooms |= {name: np.empty(size, np.int32) for name, size in numbers.items()}
+    return rooms | {"listing_key": np.zeros(mask + 1, np.int64)}
 
 
 def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:

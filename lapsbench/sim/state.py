@@ -43,6 +43,21 @@ HIDDEN = np.dtype(
         ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
+        # what only vLLM's rules need, on a third
+        ("computed_tokens", "i4"),  # have their KV, or will at the end of the steps under way
+        ("drafts", "i4"),  # that its next round will verify
+        ("placeholders", "i4"),  # tokens that may come of steps under way
+        ("in_flight_tokens", "i4"),  # in steps that have not ended
+        ("stale_tokens", "i4"),  # of these, in steps composed before its memory was taken
+        ("final_tokens", "i4"),  # as far as the prefix cache knows its blocks
+        ("held_blocks", "i4"),
+        ("adopted_blocks", "i4"),  # of these, the first ones, found again
+        ("resumes", "i4"),  # tokens emitted by completing a recomputation
+        ("chunked", "u1"),  # its last step did not complete its prefill
+        ("ran", "u1"),  # since its rank was asked for
+        ("parked", "u1"),  # taken out by its policy, memory kept
+        ("resumed", "u1"),  # its memory was ever taken
+        ("in_batch", "u1"),
     ],
     align=True,
 )
@@ -53,6 +68,26 @@ BY_TIME, BY_STEP = 0, 1
 """Which timer."""
 HEAP = -1
 """`TIMER.first` of one that is a heap."""
+
+PART = np.dtype(
+    [
+        ("job", "i4"),
+        ("cached", "i4"),
+        ("tokens", "i4"),
+        ("drafts", "i4"),
+        ("left", "i4"),  # to prefill after it
+        ("padded", "u1"),  # its drafts only fill up the batch: none can be accepted
+        ("round", "u1"),
+        ("emits", "u1"),
+    ],
+    align=True,
+)
+"""What a step under vLLM's rules does for one job."""
+VLLMS_OWN = ("", "fcfs", "priority")
+FCFS, PRIORITY = 1, 2
+"""`SIM.vllms_own`: which of vLLM's own policies this is, as a place in `VLLMS_OWN`."""
+NONE = -1
+"""No entry, nobody."""
 
 TIMER = np.dtype([("first", "i8"), ("end", "i8"), ("date_at", "i8"), ("job_at", "i8")], align=True)
 """A timer's entries: those from `first` to `end`, in two arrays."""
@@ -93,7 +128,18 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "timers",
     "stash",
     "stash_rank",
-    "spare",
+    "spare",  # with a memory limit, waiting jobs that may hold some; under vLLM's rules, the parked
+    "late",  # waiting jobs that ran to the end of a step though they had been taken out
+    "dropped",  # whose memory was taken in this step
+    "parts",  # of the steps under way
+    "sizes",  # of these, how many parts
+    "entry_before",  # blocks free but not forgotten, as a list in the order they were freed
+    "entry_after",
+    "entry_owner",
+    "entry_place",  # in its owner's context; where it has none, how many blocks the entry stands for
+    "entry_twin",  # the next of that name
+    "listing_key",  # of these, by name
+    "listing_entry",
     "needs",
     "client_lift",
     "client_now",
@@ -110,6 +156,7 @@ RESULTS = {  # of `core.Outcome`: type, and value for a request that did not arr
     "accepted_tokens": ("i4", 0),
     "preemptions": ("i4", 0),
     "recomputed_tokens": ("i8", 0),
+    "resumes": ("i4", 0),
     "status": ("u1", UNFINISHED),
 }
 PRICES = ("context", "step_s", "step_limit", "query", "cached", "chunk_s", "chunk_limit")  # of cost.StepCosts
@@ -126,6 +173,18 @@ RULES = (
     "fixed",  # a rank holds for good: never ask again
     "reviewed",  # the policy may ask for reviews
     "stall_steps",
+    # vLLM's
+    "vllms_own",
+    "batched_tokens",
+    "block_tokens",
+    "kv_blocks",  # 0: any number
+    "lookahead_tokens",
+    "drafting_slots",
+    "context_limit",
+    "prefix_cache",
+    "drops_block",  # of those found, the last
+    "asynchronous",
+    "listing_mask",
 )
 CLOCK = (
     "step",
@@ -145,12 +204,27 @@ CLOCK = (
     "gone",
     "lookups",
     "lookups_beyond",
+    # vLLM's
+    "first_part",  # of the step that is being composed
+    "in_parts",
+    "tokens_left",
+    "slots_left",
+    "under_way",  # steps composed and not ended
+    "in_dropped",
+    "in_late",
+    "in_parked",
+    "free_blocks",
+    "nameless_blocks",
+    "oldest",  # entry of blocks free but not forgotten
+    "newest",
+    "spare_entry",
+    "entries",
     "culprit",  # request whose rank was NaN, or -1
 )
 SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "queries", "cacheds")
 
 SIM = np.dtype(
-    [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8")]
+    [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8"), ("front", "f8")]
     + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
     + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *RESULTS, *PRICES)],
     align=True,

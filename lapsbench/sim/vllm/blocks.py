@@ -15,8 +15,8 @@ import numpy as np
 from lapsbench.policies.pointers import ints, longs
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import own_of
+from lapsbench.sim.state import NONE
 
-NONE = -1
 PLACE_BITS = 28
 """A listing's key is the request's number and, in so many bits, the place of the block."""
 SCATTER = 0x1E3779B97F4A7C15

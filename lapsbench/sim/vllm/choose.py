@@ -142,7 +142,9 @@ def pick(sim: Any) -> tuple[int, int]:
         if staying == sim.in_batch and sim.in_parked == 0:
             break
         key, other = heap_rank[0], heap_job[0]
-        if staying < sim.in_batch and not (key < ranks[staying] or (key == ranks[staying] and other < numbers[staying])):
+        if staying < sim.in_batch and not (
+            key < ranks[staying] or (key == ranks[staying] and other < numbers[staying])
+        ):
             staying += 1
             continue
         stash[picked] = other
@@ -167,6 +169,7 @@ def give_way(sim: Any, job: int) -> None:
     """Take a job out of the batch."""
     own = own_of(sim, job)
     own.preemptions += 1
+    own.in_batch = 0
     if sim.on_preempt == KEEP:
         own.parked = 1
         ints(sim.spare_at)[sim.in_parked] = job
@@ -182,7 +185,7 @@ def give_way(sim: Any, job: int) -> None:
 def come_back(sim: Any, job: int) -> None:
     """Let a parked job run again: it has its memory."""
     parked, own = ints(sim.spare_at), own_of(sim, job)
-    own.parked = 0
+    own.parked, own.in_batch = 0, 1
     sim.in_parked -= 1
     for i in range(sim.in_parked + 1):
         if parked[i] == job:

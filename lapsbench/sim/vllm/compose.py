@@ -54,9 +54,12 @@ def schedule_running(sim: Any) -> None:
     while place < sim.in_batch and sim.tokens_left > 0 and sim.slots_left > spare:
         job = ints(sim.running_at)[place]
         own = own_of(sim, job)
-        context, computed = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens, np.int64(own.computed_tokens)
+        context, computed = (
+            np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens,
+            np.int64(own.computed_tokens),
+        )
         expected = context + own.placeholders
-        tokens = min(expected + own.drafts - computed, min(sim.tokens_left, sim.slots_left - spare))
+        tokens = min(expected + own.drafts - computed, sim.tokens_left, sim.slots_left - spare)
         tokens = min(tokens, sim.context_limit - computed - 1)
         if tokens == 0 or surely_done(own, computed):
             place += 1
@@ -99,9 +102,7 @@ def victim_of(sim: Any) -> int:
         numbers, worst = ints(sim.running_at), 0
         for i in range(1, sim.in_batch):
             view, most = view_of(sim, numbers[i]), view_of(sim, numbers[worst])
-            if view.priority > most.priority or (
-                view.priority == most.priority and view.arrival_s > most.arrival_s
-            ):
+            if view.priority > most.priority or (view.priority == most.priority and view.arrival_s > most.arrival_s):
                 worst = i
     return worst
 
@@ -196,7 +197,7 @@ def let_in(sim: Any, job: int) -> None:
     floats(sim.running_rank_at)[sim.in_batch] = own.rank
     sim.in_batch += 1
     if own.started == 0:
-        own.started = 1
+        own.started = own.prefilling = 1
         own.admitted_s = sim.now_s
         if sim.charged:
             longs(sim.client_prompt_at)[own.client] += own.prompt_tokens

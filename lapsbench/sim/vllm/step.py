@@ -82,12 +82,160 @@ def run_step(sim: Any, step: int) -> None:
     first, size = sim.max_batch * (step % STEPS_UNDER_WAY), longs(sim.sizes_at)[step % STEPS_UNDER_WAY]
     began_s = sim.now_s
     sim.now_s += price(sim, first, size)
+    dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
     progress, ended = False, False
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
-        if octets(sim.gone_at)[part.job] == 0:  # else: composed before that was known
-            progress |= book(sim, part, sim.now_s - began_s, step)
-            ended |= octets(sim.gone_at)[part.job] != 0
+        if not gone(sim, part.job):  # else: composed before it was known that the job would end
+            progress |= book(sim, part, dt, step)
+            ended |= gone(sim, part.job)
     if ended:
         close_ranks(sim)
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
+
+
+@inlined
+def gone(sim: Any, job: int) -> bool:
+    """Say whether a job has left."""
+    return longs(sim.blocks_at)[job] == sim.pool_at
+
+
+@inlined
+def price(sim: Any, first: int, size: int) -> float:
+    """Return the seconds a step takes."""
+    k, decoding, contexts = sim.draft_tokens, 0, np.int64(0)
+    for i in range(first, first + size):
+        part = part_at(sim.parts_at, i)
+        if part.round:
+            decoding += 1
+            contexts += context_of(sim, part.job)
+    overhead = step_price(sim, OVERHEAD, size, 0.0)
+    draft = verify = work = 0.0
+    if decoding > 0:
+        mean = contexts / decoding
+        if k > 0:
+            draft = step_price(sim, DRAFT, decoding, mean)
+        verify = step_price(sim, VERIFY, decoding, mean)
+    if decoding < size:
+        work = prefill(sim, first, size, decoding > 0)
+    return overhead + draft + verify + work
+
+
+@inlined
+def context_of(sim: Any, job: int) -> int:
+    """Return prompt and emitted tokens of a job, also of one that has left."""
+    if gone(sim, job):
+        return np.int64(ints(sim.prompt_tokens_at)[job]) + ints(sim.output_tokens_at)[job]
+    return np.int64(own_of(sim, job).prompt_tokens) + view_of(sim, job).emitted_tokens
+
+
+@jit
+def prefill(sim: Any, first: int, size: int, shared: bool) -> float:
+    """Price the chunks of a step."""
+    work = 0.0
+    for i in range(first, first + size):
+        part = part_at(sim.parts_at, i)
+        if part.round:
+            continue
+        tokens, cached = np.int64(part.tokens), np.int64(part.cached)
+        work += chunk_price(sim, PREFILL, tokens, cached, shared)
+        if sim.draft_tokens > 0:
+            work += chunk_price(sim, DRAFT_PREFILL, tokens, cached, shared)
+        shared = True
+    return work
+
+
+@inlined
+def book(sim: Any, part: Any, dt: float, step: int) -> bool:
+    """Book what a step did for one job, and say whether it got anywhere."""
+    job = part.job
+    own, view = own_of(sim, job), view_of(sim, job)
+    own.in_flight_tokens -= part.tokens
+    stale = own.stale_tokens > 0
+    if stale:
+        own.stale_tokens -= part.tokens
+    progress, emitted = count(own, view, part), np.int64(0)
+    if part.emits:
+        emitted = emit(sim, own, view, part, stale)
+    view.prefill_left_tokens = view.prefill_left_tokens + emitted if stale else part.left
+    view.attained_s += dt
+    view.last_run_s, view.last_run_step = sim.now_s, step
+    if own.ran == 0:
+        own.ran = 1
+        if own.state == WAITING:
+            ints(sim.late_at)[sim.in_late] = job
+            sim.in_late += 1
+    if view.emitted_tokens == own.output_tokens:
+        leave(sim, job)
+    return progress
+
+
+@inlined
+def count(own: Any, view: Any, part: Any) -> bool:
+    """Count prefill that was done before, and say whether any was new."""
+    end = np.int64(own.prompt_tokens) + view.emitted_tokens
+    peak = np.int64(own.peak_tokens)
+    if not part.round:
+        end = min(np.int64(part.cached) + part.tokens, end)
+        own.recomputed_tokens += max(np.int64(0), min(end, peak) - part.cached)
+    own.peak_tokens = max(peak, end)
+    return end > peak or part.emits
+
+
+@inlined
+def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
+    """Emit what a job's part brings: a round, a first token, or the token that ends a recomputation."""
+    before, drafts = np.int64(view.emitted_tokens), np.int64(part.drafts)
+    accepted = np.int64(0)
+    if drafts > 0 and not part.padded:
+        run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, before)
+        accepted = min(run, drafts)
+    if not stale:
+        own.computed_tokens -= drafts - accepted
+        if sim.asynchronous:
+            own.placeholders -= drafts - accepted
+    emitted = min(1 + accepted, own.output_tokens - before)
+    if part.round:
+        view.rounds += 1
+        view.accepted_tokens += emitted - 1
+    elif before > 0:
+        own.resumes += emitted
+    if before == 0:
+        own.first_token_s = sim.now_s
+    view.emitted_tokens = before + emitted
+    if sim.charged:
+        longs(sim.client_emitted_at)[own.client] += emitted
+    if before > 0:
+        gap = sim.now_s - own.last_emit_s
+        if not gap <= own.itl_max_s:  # also where there is none yet
+            own.itl_max_s = gap
+    own.last_emit_s = sim.now_s
+    if sim.asynchronous:
+        if not stale:
+            own.placeholders -= emitted
+            own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
+    elif not own.chunked:
+        own.drafts = sim.draft_tokens
+    return emitted
+
+
+@jit
+def leave(sim: Any, job: int) -> None:
+    """Let a finished job go, and free its memory."""
+    if sim.kv_blocks > 0:
+        release(sim, job, False)
+    if own_of(sim, job).state == WAITING:
+        unwait(sim, job)
+    dismiss(sim, job, FINISHED, sim.now_s)
+
+
+@jit
+def close_ranks(sim: Any) -> None:
+    """Take jobs that have left out of the batch; the others keep their order."""
+    numbers, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
+    kept = 0
+    for i in range(sim.in_batch):
+        if not gone(sim, numbers[i]):
+            numbers[kept], ranks[kept], blocks[kept] = numbers[i], ranks[i], blocks[i]
+            kept += 1
+    sim.in_batch = kept
