@@ -1,4 +1,4 @@
-"""Whose name is whose: policies of one name from two files, parameters that are the user's, fields that are not there."""
+"""Whose name is whose: policies of one name in two files, parameters of a user, fields that are not there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What policies of one comparison are called: by their own name, or by their file too where that alone tells them apart."""
+"""What policies of one comparison are called: their own name, after their file where only that tells them apart."""
 
 from __future__ import annotations
 
