@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from lapsbench.replay import Replayer
     from lapsbench.scenario import Scenario
 
+COMPILING = "compiling the simulator, once: about 20 s"
+
 
 def replay(
     scenario: Annotated[
@@ -141,9 +143,9 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
         def say(text: str) -> None:
             bar.update(task, description=text)
 
-        def tell(text: str) -> None:
-            say(text)
-            remark([text], quiet=quiet or bar.console.is_terminal)
+        def tell() -> None:
+            say(COMPILING)
+            remark([COMPILING], quiet=quiet or bar.console.is_terminal)
 
         say("reading")
         from lapsbench.replay import Replayer

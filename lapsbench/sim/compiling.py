@@ -1,4 +1,4 @@
-"""Tells when Numba compiles, and what it compiles: what it finds on disk is silent."""
+"""Tells when Numba compiles the simulator: what it finds on disk is silent, and so is a policy's tenth of a second."""
 
 from __future__ import annotations
 
@@ -10,29 +10,24 @@ from numba.core import event
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SIMULATOR = "compiling the simulator, once: about 20 s"
-POLICY = "compiling policies, once"
-
 
 @contextmanager
-def told_of_compiling(tell: Callable[[str], None]) -> Iterator[None]:
-    """Call `tell` when the simulator, or a policy, begins to be compiled; each at most once."""
+def told_of_compiling(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` once, when the simulator begins to be compiled, if it is."""
     with event.install_listener("numba:compile", _Listener(tell)):
         yield
 
 
-class _Listener(event.Listener):  # type: ignore[misc]  # numba ships no types
-    def __init__(self, tell: Callable[[str], None]) -> None:
+class _Listener(event.Listener):
+    def __init__(self, tell: Callable[[], None]) -> None:
         self.tell = tell
-        self.told: set[str] = set()
+        self.told = False
 
     def on_start(self, event: Any) -> None:
-        """Say what it is, unless that has been said."""
-        room = event.data["dispatcher"].py_func.__module__
-        what = SIMULATOR if room.startswith("lapsbench.sim.") else POLICY
-        if what not in self.told:
-            self.told.add(what)
-            self.tell(what)
+        """Tell, if it is the first part of the simulator."""
+        if not self.told and event.data["dispatcher"].py_func.__module__.startswith("lapsbench.sim."):
+            self.told = True
+            self.tell()
 
     def on_end(self, event: Any) -> None:
-        """Say nothing: what comes next is said by who does it."""
+        """Tell nothing: what comes next is told by who does it."""
