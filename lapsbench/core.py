@@ -278,6 +278,8 @@ class Policy:
         rerank: "run" as told at `rank`; "step": all waiting jobs anew whenever a place is free.
         calibrate: fills `system.table` from a calibration sample and the parameters.
         client_weights: names of the two parameters that charge a client's counter per prompt and output token.
+        aliases: other names of parameters, such as the letters of a paper.
+        file: where it is from, if it was asked for as FILE.py:FUNCTION; else "".
     """
 
     name: str
@@ -291,6 +293,8 @@ class Policy:
     rerank: Literal["run", "step"] = "run"
     calibrate: Callable[[Calibration, Mapping[str, float]], Floats] | None = None
     client_weights: tuple[str, str] | None = None
+    aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    file: str = ""
 
     @property
     def label(self) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lapsbench.acceptance.chosen import chosen, of_length
 from lapsbench.engines import engine_of
 from lapsbench.errors import UsageError
+from lapsbench.policies.naming import told_apart
 from lapsbench.policies.predictors import parse_predictor
 from lapsbench.policies.registry import find, spec_of
 from lapsbench.resources import names as shipped_names
@@ -20,9 +21,9 @@ from lapsbench.store.profile import open_profile
 from lapsbench.traces import open_trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from lapsbench.core import Profile, Trace
+    from lapsbench.core import Policy, Profile, Trace
     from lapsbench.scenario import Scenario
 
 SYNTHETIC_BANK = "synthetic acceptance"
@@ -32,8 +33,8 @@ SYNTHETIC_BANK = "synthetic acceptance"
 def plan(scenario: Scenario) -> tuple[Plan, str]:
     """Open and parse everything the scenario names; return the plan, and the baseline's name."""
     scenario.parsed_slo  # noqa: B018 - a bad SLO should not wait for the replay to end
-    policies = [find(spec) for spec in scenario.policies]
-    baseline = _baseline(scenario, [spec_of(policy) for policy in policies])
+    policies = told_apart([find(spec) for spec in scenario.policies])
+    baseline = _baseline(scenario, policies)
     predictor = parse_predictor(scenario.predict)
     with _blaming("--trace"):
         trace = open_trace(
@@ -60,16 +61,28 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
     ), baseline
 
 
-def _baseline(scenario: Scenario, names: list[str]) -> str:
-    if scenario.baseline is None:
+def _baseline(scenario: Scenario, policies: Sequence[Policy]) -> str:
+    """Return the baseline as the table names it, however it was typed."""
+    names = [spec_of(policy) for policy in policies]
+    typed = scenario.baseline
+    if typed is None:
         return "fcfs" if "fcfs" in names else names[0]
-    if scenario.baseline in names:
-        return scenario.baseline
+    if typed in names:
+        return typed
+    hint = f"one of: {', '.join(names)}"
+    if any(name.endswith(f".py:{typed}") for name in names):
+        raise UsageError(f"{typed} does not say in which file", where="--baseline", hint=hint)
     with _blaming("--baseline"):
-        wanted = spec_of(find(scenario.baseline))
-    if wanted not in names:
-        raise UsageError(f"{wanted} is not among the policies", where="--baseline", hint=f"one of: {', '.join(names)}")
-    return wanted
+        wanted = find(typed)
+    for policy, name in zip(policies, names, strict=True):
+        if _rule(policy) == _rule(wanted):
+            return name
+    raise UsageError(f"{spec_of(wanted)} is not among the policies", where="--baseline", hint=hint)
+
+
+def _rule(policy: Policy) -> tuple[str, str, dict[str, float]]:
+    """Return what makes two policies one, whatever they are called: the function, and its parameters."""
+    return policy.rank.__module__, policy.rank.__qualname__, dict(policy.parameters)
 
 
 def _history(scenario: Scenario) -> Trace | None:

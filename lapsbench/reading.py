@@ -67,6 +67,7 @@ def summary_of(saved: SavedRun, cell: SavedCell, requests: Requests, warmup: int
         oracle=cell.policy in saved.part("oracles"),
         warmup=warmup,
         slo=Slo.parse(slo) if slo else None,
+        prompt_tokens=requests.prompt_tokens,
     )
 
 

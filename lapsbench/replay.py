@@ -147,6 +147,7 @@ class Replayer:
             oracle=cell.policy.oracle,
             warmup=cut,
             slo=self.slo,
+            prompt_tokens=work.prompt_tokens,
         )
 
     def _result(self, cells: tuple[CellSummary, ...], comparisons: tuple[Any, ...]) -> ReplayResult:

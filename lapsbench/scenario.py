@@ -181,7 +181,7 @@ def _over(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 def _settings(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, not TOML, a NUL in the name
         if isinstance(error, OSError):
             reason, hint = error.strerror or str(error), "the path of a scenario file"

@@ -143,6 +143,9 @@ def room(tmp_path_factory):
     (room / "bad_acceptance/acceptance.parquet").write_bytes(b"PAR1 and no more")
     (room / "no_acceptance/acceptance.parquet").unlink()
     (room / "no_cost/cost.parquet").unlink()
+    lapsbench(
+        "replay --trace good.csv --policy fcfs --repeats 1", room
+    ).fine()  # compiles, and would say so beside the line
     return room
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the profiler is an extra: pip install 'lapsbench[profile]'")
+pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[profile]'")
 
 import torch
 from hypothesis import given, settings

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="the profiler is an extra: pip install 'lapsbench[profile]'")
+pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[profile]'")
 
 import tiny
 

@@ -11,7 +11,7 @@ from strategies import Scenario, constant, differences, workload
 
 from lapsbench.core import CALIBRATION, PARAMETERS, Engine
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.policies.registry import ALIASES, builtin, find, names, policy, spec_of
+from lapsbench.policies.registry import builtin, find, names, policy, spec_of
 
 WORK = Scenario(workload([0, 0, 0], [3, 1, 2]), Engine(1, 0), constant())
 LONGEST_FIRST = "def longest_first(job, weight=1.0):\n    return -weight * job.predicted_tokens\n"
@@ -105,7 +105,8 @@ def test_the_letters_of_the_papers_are_understood():
     expected = {"window": 4.0, "queues": 3.0, "quantum_s": 0.5, "prior_rounds": 2.0}
     assert {name: found.parameters[name] for name in expected} == expected
     assert find("trail:C=0.1").parameters["c"] == 0.1
-    assert set(ALIASES) == {"W", "K", "C", "q0", "k0"}
+    assert find("mlfq:q0=0.02").parameters["quantum_s"] == 0.02
+    assert find("srpt-accept:k0=2").parameters["prior_rounds"] == 2.0
 
 
 def test_a_parameter_changes_the_schedule():

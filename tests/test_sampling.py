@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, chisquare
 
-pytest.importorskip("torch", reason="the profiler is an extra: pip install 'lapsbench[profile]'")
+pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[profile]'")
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-pytest.importorskip("torch", reason="the profiler is an extra: pip install 'lapsbench[profile]'")
+pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[profile]'")
 
 import tiny
 import torch

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import re
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,8 +58,6 @@ def profile(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no remarks.")] = False,
 ) -> None:
     """Measure step costs and acceptance of a target and a draft on this machine; `replay --profile DIR` takes it."""
-    import shlex
-
     from lapsbench.profile.wanted import Wanted
 
     wanted = Wanted(
@@ -85,8 +86,6 @@ def profile(
 
 def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool) -> None:
     """Run the profiler under a progress bar on stderr, and print what it found."""
-    import importlib
-
     from rich.console import Console
 
     from lapsbench.profile.summary import summarize, to_json
@@ -98,7 +97,7 @@ def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool)
         if error.name is None or error.name.startswith("lapsbench"):
             raise
         what = f"measuring takes {error.name}, which is not installed"
-        raise LapsbenchError(what, where="profile", hint='pip install "lapsbench[profile]"') from error
+        raise LapsbenchError(what, where="profile", hint=_what_to_install(error.name)) from error
     stdout, stderr = Console(highlight=False), Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     if dry_run:
         profile_table.render_plan(run.dry_run(wanted), stdout)
@@ -115,3 +114,13 @@ def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool)
         stderr.print(line)
     if failed:
         raise failed
+
+
+def _what_to_install(missing: str) -> str:
+    """Return the command that installs the extra's packages by name, as no index need have this one."""
+    try:
+        wanted = importlib.metadata.requires("lapsbench") or []
+    except importlib.metadata.PackageNotFoundError:
+        wanted = []
+    packages = [need.partition(";")[0].strip() for need in wanted if re.search(r"extra == ['\"]profile['\"]", need)]
+    return shlex.join(["pip", "install", *(packages or [missing])])

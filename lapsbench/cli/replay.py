@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsbench.cli.console import check_target, complete_policy, progress_bar, write_json
+from lapsbench.cli.console import check_target, complete_policy, progress_bar, remark, write_json
 
 if TYPE_CHECKING:
     from lapsbench.metrics.result import ReplayResult
     from lapsbench.replay import Replayer
     from lapsbench.scenario import Scenario
+
+COMPILING = "compiling the simulator, once: about 20 s"
 
 
 def replay(
@@ -161,7 +163,7 @@ def replay(
 
 
 def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple[ReplayResult, Replayer]:
-    """Run the replay under a progress bar on stderr; silent when stderr is not a terminal."""
+    """Run the replay under a progress bar on stderr; where that is not a terminal, say no more than what takes long."""
     with progress_bar(quiet=quiet) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of cells that were under way
         task = bar.add_task("starting", total=None)
@@ -169,12 +171,18 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
         def say(text: str) -> None:
             bar.update(task, description=text)
 
+        def tell() -> None:
+            say(COMPILING)
+            remark([COMPILING], quiet=quiet or bar.console.is_terminal)
+
         say("reading")
         from lapsbench.replay import Replayer
+        from lapsbench.sim.compiling import told_of_compiling
 
-        replayer = Replayer(wanted, out, say)
-        bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
-        return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
+        with told_of_compiling(tell):
+            replayer = Replayer(wanted, out, say)
+            bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
+            return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
 
 
 def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:

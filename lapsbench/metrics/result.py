@@ -86,5 +86,6 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "warmup": cell.warmup,
         "stopped": cell.stopped,
         "saturation": asdict(cell.saturation) if cell.saturation else None,
+        "recomputing": asdict(cell.recomputing) if cell.recomputing else None,
         "metrics": dict(cell.metrics),
     }

@@ -33,7 +33,8 @@ class Saturation:
 
     Attributes:
         tau: Mann-Kendall tau of mean live requests over `BLOCKS` equal parts of the arrival period.
-        growth_per_arrival: their rise over the period (Theil-Sen slope) per arrival.
+        growth_per_arrival: their rise over the period (Theil-Sen slope) per arrival; no more than are live at its
+            end, which the slope says where arrivals come in bunches.
     """
 
     label: Label
@@ -57,7 +58,8 @@ def saturation(arrival_s: Floats, finished_s: Floats) -> Saturation | None:
     label: Label = "STABLE"
     if tau > TREND and growth > RISE * live.mean() and growth > GROWING * count:
         label = "OVERLOADED" if growth > OVERLOADED * count else "GROWING"
-    return Saturation(label, tau, growth / count)
+    last = count - int(np.count_nonzero(finished_s <= arrival_s.max()))
+    return Saturation(label, tau, min(growth, last) / count)
 
 
 def live_requests(arrival_s: Floats, finished_s: Floats) -> Floats:

@@ -16,6 +16,7 @@ from lapsbench.errors import LapsbenchError
 from lapsbench.metrics import statistics
 from lapsbench.metrics.catalog import METRICS
 from lapsbench.metrics.definitions import request_metrics
+from lapsbench.metrics.recomputing import Recomputing, recomputing
 from lapsbench.metrics.saturation import Saturation, saturation
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class CellSummary:
             under every policy.
         jct_histogram: int64 [statistics.BINS], measured requests.
         saturation: None where the run is too short to judge.
+        recomputing: what was computed again after preemption; None where prompts are not known.
         stopped: why the run ended early, or "".
     """
 
@@ -58,6 +60,7 @@ class CellSummary:
     jct_histogram: Longs
     saturation: Saturation | None
     stopped: str = ""
+    recomputing: Recomputing | None = None
 
     @property
     def label(self) -> str:
@@ -76,6 +79,7 @@ def summarize(
     oracle: bool = False,
     warmup: int = 0,
     slo: Slo | None = None,
+    prompt_tokens: Ints | None = None,
 ) -> CellSummary:
     """Boil one cell down; the fields of `CellSummary` say what is what.
 
@@ -110,6 +114,7 @@ def summarize(
         jct_histogram=statistics.histogram(requests.jct_s[window]),
         saturation=saturation(arrival_s[served], outcome.finished_s[served]),
         stopped=outcome.stopped,
+        recomputing=None if prompt_tokens is None else recomputing(prompt_tokens, output_tokens, outcome),
     )
 
 

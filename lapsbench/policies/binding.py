@@ -20,6 +20,7 @@ from __future__ import annotations
 import ast
 import inspect
 import math
+import re
 from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,9 @@ RANKS_SIGNATURE = types.float64(types.int64, types.int64, types.int64, types.int
 
 Returns the highest rank, NaN if any is."""
 RANKS_TYPE = types.FunctionType(RANKS_SIGNATURE)
+TRUTH = re.compile("output|accept|remaining|length|future|true|workload")
+"""Fields by these names would tell how long a request will be, or what it will accept."""
+PEEKING = "no policy may see: true lengths and future acceptance are not there"
 
 
 def compiled(policy: Policy) -> Any:
@@ -99,7 +103,7 @@ def _check_boundary(policy: Policy, function: ast.AST) -> None:
         noun = node.value.id
         if node.attr not in fields[noun]:
             raise LapsbenchError(
-                f"reads {noun}.{node.attr}, which no policy may see: true lengths and future acceptance are not there",
+                f"reads {noun}.{node.attr}, which {PEEKING if TRUTH.search(node.attr) else 'is not there'}",
                 where=f"{where(policy)}, line {policy.rank.__code__.co_firstlineno + getattr(node, 'lineno', 1) - 1}",
                 hint=f"one of: {', '.join(fields[noun])}",
             )

@@ -23,6 +23,7 @@ MEANS = 5  # scratch[5:] holds the last `window` running means, as a ring
     preemptive=True,
     source="LAPS-SD (IJCAI'25, arXiv 2505.17074), constants ours",
     knows=("attained service", "observed acceptance", "predicted length once stable", CALIBRATION),
+    aliases={"K": "queues", "q0": "quantum_s", "W": "window", "k0": "prior_rounds"},
 )
 def laps_sd(
     job: Job,

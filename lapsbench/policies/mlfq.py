@@ -11,7 +11,12 @@ if TYPE_CHECKING:
     from lapsbench.policies.view import Job, System
 
 
-@policy(preemptive=True, source="FastServe (arXiv 2305.05920)", knows=("attained service", "prompt length"))
+@policy(
+    preemptive=True,
+    source="FastServe (arXiv 2305.05920)",
+    knows=("attained service", "prompt length"),
+    aliases={"q0": "quantum_s"},
+)
 def mlfq(job: Job, system: System, quantum_s: float = 0.01, starvation_s: float = 3.0) -> float:
     """Level by attained service, quantum 10 ms doubling; joins below its prefill time; to the top after 3 s idle.
 

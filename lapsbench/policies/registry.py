@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 ENTRY_POINTS = "lapsbench.policies"
 NOUNS = ("job", "system")
-ALIASES = {"W": "window", "K": "queues", "C": "c", "q0": "quantum_s", "k0": "prior_rounds"}
-"""Letters the papers use."""
 
 
 def policy(
@@ -43,6 +41,7 @@ def policy(
     rerank: Literal["run", "step"] = "run",
     calibrate: Callable[[Calibration, Mapping[str, float]], Floats] | None = None,
     client_weights: tuple[str, str] | None = None,
+    aliases: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., float]], Policy]:
     """Make a rank function a policy: its name and summary come from the function, its parameters from the defaults.
 
@@ -62,6 +61,7 @@ def policy(
             rerank=rerank,
             calibrate=calibrate,
             client_weights=client_weights,
+            aliases=MappingProxyType(dict(aliases or {})),
         )
 
     return wrap
@@ -125,7 +125,7 @@ def find(spec: str) -> Policy:
     changed = dict(found.parameters)
     for setting in filter(None, settings.split(",")):
         key, equals, text = setting.partition("=")
-        key = ALIASES.get(key.strip(), key.strip())
+        key = key.strip() if key.strip() in changed else found.aliases.get(key.strip(), key.strip())
         if not equals or key not in changed:
             known = ", ".join(f"{k}={v:g}" for k, v in found.parameters.items()) or "none"
             raise UsageError(
@@ -156,7 +156,7 @@ def _locate(spec: str) -> tuple[Policy, str]:
     if ".py:" in spec:
         path, _, rest = spec.partition(".py:")
         function, _, settings = rest.partition(":")
-        return _from_file(Path(path + ".py"), function), settings
+        return _from_file(Path(path + ".py"), function.strip().replace("-", "_")), settings
     if spec.endswith(".py"):
         raise UsageError("names a file, but no function in it", where=f"--policy {spec}", hint=f"{spec}:FUNCTION")
     name, _, settings = spec.partition(":")
@@ -199,7 +199,7 @@ def _from_file(path: Path, function: str) -> Policy:
     if found is None:
         known = ", ".join(k for k, v in vars(module).items() if inspect.isfunction(v) or isinstance(v, Policy))
         raise UsageError(f"{path} has no {function!r}", where="--policy", hint=f"one of: {known or 'none defined'}")
-    return _as_policy(found, f"{path}:{function}")
+    return replace(_as_policy(found, f"{path}:{function}"), file=str(path))
 
 
 def _as_policy(found: object, where: str) -> Policy:

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from lapsbench.policies.view import Job, System
 
 
-@policy(preemptive=True, source="this project", knows=("predicted length", "observed acceptance", CALIBRATION))
+@policy(
+    preemptive=True,
+    source="this project",
+    knows=("predicted length", "observed acceptance", CALIBRATION),
+    aliases={"k0": "prior_rounds"},
+)
 def srpt_accept(job: Job, system: System, prior_rounds: float = 8) -> float:
     """Fewest predicted rounds left: remaining predicted tokens over a shrunken estimate of tokens per round."""
     return (job.predicted_tokens - job.emitted_tokens) / tokens_per_round(job, system, prior_rounds)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lapsbench.policies.view import Job
 
 
-@policy(preemptive=True, source="TRAIL (ICLR'25, arXiv 2410.01035)", knows=("predicted length",))
+@policy(preemptive=True, source="TRAIL (ICLR'25, arXiv 2410.01035)", knows=("predicted length",), aliases={"C": "c"})
 def trail(job: Job, c: float = 0.8) -> float:
     """As srpt until a job has emitted more than C times its prediction, then never preempted.
 

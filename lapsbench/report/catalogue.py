@@ -33,6 +33,8 @@ def describe(policy: Policy) -> str:
         "preempts": "yes" if policy.preemptive else "no",
         "parameters": ", ".join(f"{key}={value:g}" for key, value in policy.parameters.items()) or "none",
     }
+    if policy.aliases:
+        facts["or"] = ", ".join(f"{letter} for {key}" for letter, key in policy.aliases.items())
     if policy.parameters:
         first, value = next(iter(policy.parameters.items()))
         facts["example"] = f"--policy {policy.name}:{first}={value:g}"

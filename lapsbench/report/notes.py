@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from lapsbench.metrics.pool import loads, policies, select
+from lapsbench.metrics.recomputing import together
 from lapsbench.metrics.verdicts import missing, nobody_waited
 from lapsbench.report.columns import TAIL_N
 from lapsbench.report.units import count
@@ -17,12 +19,9 @@ if TYPE_CHECKING:
 
 ADVICE = 3
 """Lines of advice: more are not read."""
-_LET_RUN = "try --on-preempt keep, more --kv-tokens, or a policy that does not preempt"
-STOPPED = {
-    "stalled": f"stopped: jobs kept displacing each other and none got further; {_LET_RUN}",
-    "overrun": f"stopped: jobs kept displacing each other and hardly got further; {_LET_RUN}",
-}
-"""Why a run ended early, and what to try."""
+STOPPED = {"stalled": "none got further", "overrun": "hardly got further"}
+"""Why a run ended early."""
+LET_RUN = "try --on-preempt keep, more --kv-tokens, or a policy that does not preempt"
 BUSY = 0.85
 """From this load on, a batch that never fills is too large for the trace, not the load too low."""
 
@@ -100,13 +99,10 @@ def warnings(result: ReplayResult) -> Iterator[str]:
     for load in loads(result.cells):
         for label in ("OVERLOADED", "GROWING"):
             yield from _growth(result, load, label)
-    for cell in result.cells:
-        if cell.unfinished:
-            why = f" ({STOPPED.get(cell.stopped, cell.stopped)})" if cell.stopped else ""
-            yield (
-                f"{cell.label}{_at(cell.load)} left {cell.unfinished:,} of {cell.arrivals:,} requests unfinished{why}: "
-                "its latencies leave them out, which flatters it"
-            )
+    for policy in policies(result.cells):
+        yield from _left([cell for cell in result.cells if cell.policy == policy and cell.unfinished])
+    for load in loads(result.cells):
+        yield from _thrash(result, load)
     least = min(cell.measured for cell in result.cells)
     if least < TAIL_N:
         yield f"p99 rests on {count(least, 'request')} per seed: fewer than {TAIL_N:,} make it a guess"
@@ -164,6 +160,46 @@ def _growth(result: ReplayResult, load: float | None, label: str) -> Iterator[st
     )
 
 
+def _left(cells: Sequence[CellSummary]) -> Iterator[str]:
+    """Say what one policy left, in all the cells in which it left anything."""
+    if not cells:
+        return
+    left, arrivals = (sum(getattr(cell, name) for cell in cells) for name in ("unfinished", "arrivals"))
+    seeds = len({cell.seed for cell in cells})
+    over = f" over {seeds} seeds" if seeds > 1 else ""
+    yield (
+        f"{cells[0].label}{_at(*loads(cells))} left {left:,} of {arrivals:,} requests unfinished{over}{_why(cells)}: "
+        "its latencies leave them out, which flatters it"
+    )
+
+
+def _why(cells: Sequence[CellSummary]) -> str:
+    """Say why they ended early, each reason once."""
+    reasons = dict.fromkeys(cell.stopped for cell in cells if cell.stopped)
+    if not reasons:
+        return ""
+    if not reasons.keys() <= STOPPED.keys():
+        return f" ({', '.join(reasons)})"
+    text = " or ".join(STOPPED[reason] for reason in reasons)
+    return f" (stopped: jobs kept displacing each other and {text}; {LET_RUN})"
+
+
+def _thrash(result: ReplayResult, load: float | None) -> Iterator[str]:
+    """Say whose preemptions made the engine compute too much again, and how often the worst request was preempted."""
+    found = []
+    for policy in policies(result.cells):
+        cells = select(result.cells, policy, load)
+        again = together([cell.recomputing for cell in cells if cell.recomputing])
+        if again.thrashes:
+            times = count(again.preemptions_max, "time")
+            found.append(f"{cells[0].label} {100 * again.share:,.0f} % (one request was preempted {times})")
+    if found:
+        yield (
+            f"recomputing{_at(load)}: after preemptions, tokens were computed again, as a share of prompt tokens, by "
+            f"{', '.join(found)}; try more --kv-tokens, a smaller --max-batch, or --on-preempt swap"
+        )
+
+
 def _busy(result: ReplayResult) -> bool:
     """Whether the traffic offered, at its most, comes close to what the engine can serve."""
     rates = {cell.metrics["offered_rps"] for cell in result.cells}
@@ -177,11 +213,13 @@ def _mostly(cells: Sequence[CellSummary], label: str) -> bool:
 
 
 def _less(result: ReplayResult, load: float | None) -> str:
-    if load is not None:
-        tenths = min(int(load * 10 - 0.5), 9)
-        return f"--load {max(tenths, 1) / 10:g}"
-    return f"--rate {0.8 * result.rate_rps:.3g}" if result.rate_rps else "--load 0.8"
+    """Advise the next load below that of the warning, in tenths of capacity; as a rate where a rate was asked for."""
+    rates = [cell.metrics["offered_rps"] for cell in result.cells if cell.load == load]
+    asked = load if load is not None else max(rate or math.inf for rate in rates) / result.capacity_rps
+    less = math.floor(10 * min(asked, 1.0) - 0.5) / 10 or asked / 2
+    return f"--rate {less * result.capacity_rps:.3g}" if result.rate_rps else f"--load {less:.2g}"
 
 
-def _at(load: float | None) -> str:
-    return "" if load is None else f" at load {load:g}"
+def _at(*where: float | None) -> str:
+    known = [f"{load:g}" for load in where if load is not None]
+    return f" at load{'s' if len(known) > 1 else ''} {', '.join(known)}" if known else ""

@@ -86,7 +86,6 @@ class Sweep:
         self.plan = plan
         self.costs: StepCosts = step_costs(plan.profile, plan.engine)
         self._check()
-        say("compiling the simulator (first run only, about 20 s)")
         for policy in plan.policies:
             compiled(policy)
         self.works: dict[int, Workload] = {}

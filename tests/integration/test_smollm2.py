@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the profiler is an extra: pip install 'lapsbench[profile]'")
+pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[profile]'")
 
 import torch
 from transformers.generation import utils
