@@ -1,0 +1,15 @@
+"""These tests take vLLM, which has an environment of its own: `make vllm`."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say over what the two were held equal."""
+    from cases import SEEN
+
+    seen = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in asdict(SEEN).items())
+    terminalreporter.write_line(f"reference against vLLM: {seen}")
