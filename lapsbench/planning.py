@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapsbench.acceptance.chosen import chosen, of_length
-from lapsbench.engines import engine_of
+from lapsbench.engines import engine_of, resolved
 from lapsbench.errors import UsageError
 from lapsbench.policies.naming import told_apart
 from lapsbench.policies.predictors import parse_predictor
@@ -59,6 +59,12 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
         seeds=tuple(range(scenario.seed, scenario.seed + scenario.repeats)),
         history=history,
     ), baseline
+
+
+def settled(scenario: Scenario) -> Scenario:
+    """Return the scenario with every setting of its engine filled in."""
+    profile = open_profile(scenario.profile) if scenario.engine != "ideal" else None
+    return scenario.model_copy(update=resolved(scenario, profile))
 
 
 def _baseline(scenario: Scenario, policies: Sequence[Policy]) -> str:

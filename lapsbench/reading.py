@@ -91,6 +91,7 @@ def _result(saved: SavedRun, cells: tuple[CellSummary, ...]) -> ReplayResult:
         profile=saved.part("profile", "name"),
         predict=saved.part("predict"),
         engine=Engine(**{k: v for k, v in saved.part("engine").items() if k in {each.name for each in fields(Engine)}}),
+        rules=f"{saved.manifest.get('rules', 'ideal')} {saved.manifest.get('rules_version', '')}".strip(),
         rate_rps=saved.part("scenario", "rate"),
         capacity_rps=saved.part("capacity_rps"),
         baseline=baseline,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench import __version__
 from lapsbench.command import as_command
+from lapsbench.engines import rules_version
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.comparison import compare
 from lapsbench.metrics.estimates import estimate_rows
@@ -21,6 +22,7 @@ from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.planning import plan as plan_of
 from lapsbench.policies.registry import spec_of
+from lapsbench.sim import kernel
 from lapsbench.sim.sweep import Cell, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Outcome, Policy, Trace
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.scenario import Scenario
-    from lapsbench.sim.sweep import Plan, Result
+    from lapsbench.sim.sweep import Plan, Result, Simulator
 
 ROOMS = ("sim", "policies", "acceptance", "traces", "core.py", "streams.py")
 """What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
@@ -48,15 +50,21 @@ class Replayer:
     def __init__(self, scenario: Scenario, out: Path | None, say: Callable[[str], None] = lambda _: None) -> None:
         self.scenario = scenario
         self.slo = scenario.parsed_slo
+        self.rules_version = rules_version(scenario.engine)
         self.plan, self.baseline = plan_of(scenario)
         # before anything is compiled or replayed: a bad --out should fail at once
         self.folder = RunFolder(out) if out is not None else None
-        self.sweep = Sweep(self.plan, say)
+        self.sweep = Sweep(self.plan, say, _simulator(scenario))
         self.resumed = 0
         self.remarks: list[str] = []
-        self._base = _base_key(self.plan)
+        self._base = _base_key(self.plan, self.rules)
         if self.folder is not None:
             self.folder.write_manifest(self.manifest())
+
+    @property
+    def rules(self) -> str:
+        """Whose rules, with their version."""
+        return f"{self.scenario.engine} {self.rules_version}".strip()
 
     @property
     def requests(self) -> int:
@@ -114,7 +122,10 @@ class Replayer:
                 "sha256_32": _profile_key(plan),
                 "provenance": dict(plan.profile.provenance),
             },
+            "kind": "simulated",
             "engine": asdict(plan.engine),
+            "rules": self.scenario.engine,
+            "rules_version": self.rules_version,
             "capacity_rps": self.sweep.capacity_rps,
             "calibration": calibration.source if calibration else None,
             "cells": [asdict(self._key(cell)) for cell in self.cells],
@@ -157,6 +168,7 @@ class Replayer:
             profile=plan.profile.name,
             predict=plan.predictor.label,
             engine=plan.engine,
+            rules=self.rules,
             rate_rps=plan.rate_rps,
             capacity_rps=self.sweep.capacity_rps,
             baseline=self.baseline,
@@ -180,13 +192,23 @@ class Replayer:
         return CellKey(cell.name, cell.load, cell.seed, key)
 
 
-def _base_key(plan: Plan) -> str:
+def _simulator(scenario: Scenario) -> Simulator:
+    """Return what replays a cell: the compiled kernel, or the installed vLLM."""
+    if scenario.engine == "vllm-native":
+        from lapsbench.vllm.referee import replay  # noqa: PLC0415 - vLLM takes seconds to import
+
+        return replay
+    return kernel.replay
+
+
+def _base_key(plan: Plan, rules: str) -> str:
     history = plan.history
     return content_key(
         _code_key(),
         _trace_key(plan.trace),
         _profile_key(plan),
         asdict(plan.engine),
+        rules,
         plan.predictor.label,
         plan.rate_rps,
         plan.seeds[0],  # capacity is measured with the first seed

@@ -18,7 +18,7 @@ from lapsbench.reading import summary_of, warmup_of
 from lapsbench.store.saved import SavedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lapsbench.metrics.gate import Gate, Outcome
     from lapsbench.store.saved import Requests, SavedCell
@@ -124,8 +124,9 @@ def _pair(
 ) -> tuple[Pair, str]:
     """Return a pair, and in which way its two sides are different work ("" if they are not)."""
     sides = [run.requests(cell) for run, cell in zip(runs, cells, strict=True)]
-    drafts = {run.part("engine", "draft_tokens") for run in runs}
-    other = _other_work(*sides) or ("" if len(drafts) > 1 else _other_acceptance(*sides))
+    engines = [run.part("engine") for run in runs]
+    comparable = engines[0]["draft_tokens"] == engines[1]["draft_tokens"] and not any(map(_resumes_emit, engines))
+    other = _other_work(*sides) or (_other_acceptance(*sides) if comparable else "")
     # one cut for both: the later one
     warmup = max(warmup_of(run, cell) for run, cell in zip(runs, cells, strict=True))
     summaries = [summary_of(run, cell, side, warmup) for run, cell, side in zip(runs, cells, sides, strict=True)]
@@ -145,8 +146,13 @@ def _other_work(before: Requests, after: Requests) -> str:
     return "" if np.array_equal(before.arrival_s, after.arrival_s) else "requests arrive at other times"
 
 
+def _resumes_emit(engine: Mapping[str, Any]) -> bool:
+    """Whether rounds depend on the scheduler: in vLLM a recomputation emits a token, and a budget cuts drafts."""
+    return bool(engine.get("rules", "ideal") != "ideal")
+
+
 def _other_acceptance(before: Requests, after: Requests) -> str:
-    """With as many drafts a round, a request takes the same rounds whatever the engine, if it accepts the same."""
+    """With as many drafts a round, a request takes the same rounds on the ideal engine, if it accepts the same."""
     both = (before.outcome.status == FINISHED) & (after.outcome.status == FINISHED)
     same = np.array_equal(before.outcome.rounds[both], after.outcome.rounds[both])
     return "" if same else "requests accept other drafts"

@@ -155,7 +155,9 @@ def replay(
     }
     wanted = read(scenario, flags, smoke=smoke)
     if print_config:
-        typer.echo(as_toml(wanted), nl=False)
+        from lapsbench.planning import settled
+
+        typer.echo(as_toml(settled(wanted)), nl=False)
         return
     check_target(json_to)
     result, replayer = _run(wanted, out, jobs, quiet=quiet)

@@ -44,6 +44,8 @@ class ReplayResult:
     provenance: str
     calibration: str = ""
     notes: tuple[str, ...] = ()
+    rules: str = "ideal"
+    """Whose rules, with their version where they have one."""
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -60,6 +62,7 @@ def to_json(result: ReplayResult) -> dict[str, Any]:
         "provenance": result.provenance,
         "predict": result.predict,
         "engine": asdict(result.engine),
+        "rules": result.rules,
         "rate_rps": result.rate_rps,
         "capacity_rps": result.capacity_rps,
         "slo": asdict(result.slo) if result.slo else None,

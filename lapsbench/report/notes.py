@@ -14,6 +14,7 @@ from lapsbench.report.units import count
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lapsbench.core import Engine
     from lapsbench.metrics.result import ReplayResult
     from lapsbench.metrics.summary import CellSummary
 
@@ -51,11 +52,21 @@ def offered(result: ReplayResult, load: float | None) -> str:
 def engine(result: ReplayResult) -> str:
     """Say what engine was simulated."""
     it = result.engine
-    budget = f"{it.prefill_budget:,} tokens a step" if it.prefill_budget else "unlimited"
     memory = f"{it.kv_tokens:,} tokens" if it.kv_tokens else "unlimited"
+    drafts = count(it.draft_tokens, "draft token")
+    if it.rules == "ideal":
+        budget = f"{it.prefill_budget:,} tokens a step" if it.prefill_budget else "unlimited"
+        return (
+            f"engine: ideal, batch {it.max_batch}, {drafts}, prefill {budget}, KV cache {memory}, "
+            f"on preempt {it.on_preempt}"
+        )
+    blocks = f" in blocks of {it.block_tokens}" if it.kv_tokens else ""
+    by = f" ({it.draft_method})" if it.draft_tokens else ""
+    longest = f", contexts up to {it.max_model_len:,}" if it.max_model_len else ""
     return (
-        f"engine: batch {it.max_batch}, {count(it.draft_tokens, 'draft token')}, prefill {budget}, "
-        f"KV cache {memory}, on preempt {it.on_preempt}"
+        f"engine: {result.rules}, batch {it.max_batch}, {drafts}{by}, {it.batched_tokens:,} tokens a step, "
+        f"KV cache {memory}{blocks}, prefix cache {'on' if it.prefix_cache else 'off'}, "
+        f"on preempt {it.on_preempt}, {it.scheduling}{longest}"
     )
 
 
@@ -88,10 +99,17 @@ def facts(result: ReplayResult) -> Iterator[tuple[str, str]]:
     if beyond:
         yield "cost grid", f"up to {100 * beyond:.2g} % of the look-ups lie beyond what was measured (extrapolated)"
     if rejected := max(cell.rejected for cell in result.cells):
-        kv = f"--kv-tokens {result.engine.kv_tokens:,}" if result.engine.kv_tokens else "the KV cache"
-        yield "rejected", f"{count(rejected, 'request')} that can never fit {kv} (prompt + output + k + 1 tokens)"
+        yield "rejected", f"{count(rejected, 'request')} that can never fit {_room(result.engine)}"
     for note in result.notes:
         yield "note", note
+
+
+def _room(it: Engine) -> str:
+    """Say what a request did not fit."""
+    if it.rules == "ideal":
+        return f"--kv-tokens {it.kv_tokens:,} (prompt + output + k + 1 tokens)"
+    limit = f"--max-model-len {it.max_model_len:,}" if it.context_limit == it.max_model_len else "all KV blocks"
+    return f"{limit} (prompt + output tokens)"
 
 
 def warnings(result: ReplayResult) -> Iterator[str]:

@@ -14,13 +14,14 @@ from lapsbench.core import Calibration, Engine, Profile, Trace, Workload
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import Predictor, predict
 from lapsbench.policies.registry import find
-from lapsbench.sim.kernel import replay
+from lapsbench.sim import kernel
 from lapsbench.sim.setup import set_up, solo
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
     from lapsbench.core import Bank, Bytes, Floats, Ints
     from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.sweep import Simulator
 
 CALIBRATION_SEED = 2505_17074
 """Calibration draws are the same in every trial, and shared with none: an operator calibrates once."""
@@ -38,7 +39,7 @@ def workload(trace: Trace, profile: Profile, engine: Engine, predictor: Predicto
     return _ready(trace, drawn, accept_runs, predicted, classes)
 
 
-def at_capacity(work: Workload, engine: Engine, costs: StepCosts) -> float:
+def at_capacity(work: Workload, engine: Engine, costs: StepCosts, replay: Simulator = kernel.replay) -> float:
     """Return the engine's capacity in requests per second: this work under fcfs, all of it there at 0.
 
     Raises:
@@ -89,7 +90,7 @@ def calibration(
 def _learn(work: Workload, engine: Engine, costs: StepCosts, source: str) -> Calibration:
     fcfs = find("fcfs")
     ready, setup = set_up(work, engine, fcfs, solo(work, engine, costs), None)
-    outcome = replay(ready, engine, fcfs, costs, setup)
+    outcome = kernel.replay(ready, engine, fcfs, costs, setup)
     rounds = max(int(outcome.rounds.sum(dtype=np.int64)), 1)
     accepted = int(outcome.accepted_tokens.sum(dtype=np.int64))
     return Calibration(

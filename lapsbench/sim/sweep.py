@@ -8,15 +8,15 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from joblib import Parallel, delayed
 
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import spec_of
+from lapsbench.sim import kernel
 from lapsbench.sim.cost import StepCosts, step_costs
-from lapsbench.sim.kernel import replay
 from lapsbench.sim.prepare import at_capacity, calibration, workload
 from lapsbench.sim.setup import Solo, set_up, solo
 from lapsbench.traces import scale_to_rate
@@ -28,6 +28,22 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Calibration, Engine, Outcome, Policy, Profile, Trace, Workload
     from lapsbench.policies.predictors import Predictor
+    from lapsbench.sim.setup import Setup
+
+
+class Simulator(Protocol):
+    """What replays one policy: `sim.kernel.replay`, or whatever else takes and returns the same."""
+
+    def __call__(
+        self,
+        work: Workload,
+        engine: Engine,
+        policy: Policy,
+        costs: StepCosts,
+        setup: Setup,
+        progress: Callable[[int], None] | None = None,
+    ) -> Outcome:
+        """Return what became of every request; `progress` hears how many have left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +98,10 @@ class Sweep:
         calibration: None where no policy learns.
     """
 
-    def __init__(self, plan: Plan, say: Callable[[str], None] = lambda _: None) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, say: Callable[[str], None] = lambda _: None, replay: Simulator = kernel.replay
+    ) -> None:
+        self.plan, self.replay = plan, replay
         self.costs: StepCosts = step_costs(plan.profile, plan.engine)
         self._check()
         for policy in plan.policies:
@@ -92,7 +110,7 @@ class Sweep:
         self.solos: dict[int, Solo] = {}
         first = self.prepared(plan.seeds[0])[0]
         say("measuring capacity")
-        self.capacity_rps = at_capacity(first, plan.engine, self.costs)
+        self.capacity_rps = at_capacity(first, plan.engine, self.costs, replay)
         self.calibration: Calibration | None = None
         if any("calibration sample" in policy.knows or policy.calibrate for policy in plan.policies):
             say("calibrating")
@@ -135,7 +153,7 @@ class Sweep:
                 tick(gone - seen)
             seen = gone
 
-        return Result(cell, work, replay(work, plan.engine, cell.policy, self.costs, setup, left))
+        return Result(cell, work, self.replay(work, plan.engine, cell.policy, self.costs, setup, left))
 
     def _tick(self, progress: Callable[[int], None], left: int) -> None:
         with self._lock:

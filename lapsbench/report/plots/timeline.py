@@ -61,12 +61,17 @@ def timeline(run: Run, load: float | None) -> Timeline | None:
     span_s = max(until_s, float(requests.arrival_s[shown[-1]])) - start_s
     if span_s <= 0:
         return None
-    found = Timeline(seed, start_s, span_s, [], [], exact=result.engine.kv_tokens == 0)
+    found = Timeline(seed, start_s, span_s, [], [], exact=_always_resident(result.engine))
     for policy in policies(result.cells):
         mine = requests if policy == result.baseline else run.saved.requests(cells[policy])
         found.bars.extend(_bars(mine, policy, shown, start_s, span_s))
         found.states.extend(_states(mine, policy, start_s, span_s, result.engine.max_batch))
     return found
+
+
+def _always_resident(engine: Engine) -> bool:
+    """Whether a job, once admitted, has a place or lost it to a better one: memory takes none from it."""
+    return engine.rules == "ideal" and engine.kv_tokens == 0
 
 
 def _busiest(requests: Requests) -> Longs:
