@@ -14,13 +14,10 @@ from lapsbench.acceptance.readers.reading import Wanted
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.errors import LapsbenchError, UsageError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "acceptance"
 
-
-def shared(name):
-    path = SHARED / name
-    assert path.is_file(), f"{path} is missing: this test reads the public recordings of shared/data"
-    return str(path)
+@pytest.fixture
+def shared(public):
+    return lambda name: str(public(f"acceptance/{name}"))
 
 
 @pytest.fixture
@@ -69,7 +66,7 @@ def recording(bank, row=0):
         ("dflash_qwen3-4b_t0.samples.jsonl", 4.64, 96, 7),
     ],
 )
-def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, recordings, limit):
+def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, recordings, limit, shared):
     reading = read_acceptance(shared(name))
     assert sound(reading.bank)
     assert round(reading.read, 2) == length
@@ -80,7 +77,7 @@ def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, re
 
 
 @pytest.mark.parametrize("name", ["specbench_vicuna-7b_eagle.jsonl", "specbench_vicuna-7b_sps-68m.jsonl"])
-def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name):
+def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name, shared):
     reading = read_acceptance(shared(name))
     entries = [json.loads(line)["choices"][0]["accept_lengths"] for line in Path(shared(name)).read_text().splitlines()]
     told = rounds_of(reading.bank, reading.bank.draft_tokens_max)
@@ -89,7 +86,7 @@ def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name):
     assert reading.pooled == pytest.approx(reading.read, abs=1e-12)
 
 
-def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended():
+def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended(shared):
     reading = read_acceptance(shared("mtbench_vicuna-7b_rest.jsonl"))
     assert reading.read == pytest.approx(1.98089, abs=1e-5)
     assert reading.pooled == pytest.approx(reading.stated, abs=1e-12)
@@ -98,7 +95,7 @@ def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended():
 
 @pytest.mark.parametrize("draft", ["eagle", "ngram"])
 @pytest.mark.parametrize("name", ["gsm8k", "sharegpt"])
-def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len(name, draft):
+def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len(name, draft, shared):
     path = shared(f"specdecodebench_llama3.1-8b_{name}.jsonl")
     bank = read_acceptance(path, Wanted(draft=draft)).bank
     assert sound(bank)
@@ -115,7 +112,7 @@ def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len
         assert rounds_of(bank, k).rounds.tolist() == direct
 
 
-def test_prompts_and_categories_come_along():
+def test_prompts_and_categories_come_along(shared):
     gsm8k = read_acceptance(shared("specdecodebench_llama3.1-8b_gsm8k.jsonl")).bank
     assert (gsm8k.prompt_id[0], gsm8k.prompt_tokens[0]) == ("134", 103)
     dflash = read_acceptance(shared("dflash_qwen3-4b_t0.rounds.jsonl")).bank

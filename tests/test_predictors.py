@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -12,13 +10,12 @@ from scipy.stats import kendalltau
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.predictors import CLASS_LIMITS, MEAN_TOKENS, parse_predictor, predict
 
-SSJF = Path(__file__).parents[2] / "shared/data/predictors/ssjf_vicuna-13b_5class.csv"
+SSJF = "predictors/ssjf_vicuna-13b_5class.csv"
 
 
 @pytest.fixture(scope="module")
-def ssjf():
-    assert SSJF.exists(), f"this test reads {SSJF}"
-    return pl.read_csv(SSJF).sample(10_000, seed=1)
+def ssjf(public):
+    return pl.read_csv(public(SSJF)).sample(10_000, seed=1)
 
 
 def lengths(count=5_000):
@@ -76,9 +73,13 @@ def test_half_a_sigma_of_noise_orders_chat_lengths_like_the_real_predictor():
     assert tau("noisy", chat) == pytest.approx(0.65, abs=0.03)
 
 
-def test_the_means_of_the_predicted_classes_are_those_of_the_data():
-    assert SSJF.exists(), f"this test reads {SSJF}"
-    means = pl.read_csv(SSJF).group_by("predicted_class").agg(pl.col("output_tokens").mean()).sort("predicted_class")
+def test_the_means_of_the_predicted_classes_are_those_of_the_data(public):
+    means = (
+        pl.read_csv(public(SSJF))
+        .group_by("predicted_class")
+        .agg(pl.col("output_tokens").mean())
+        .sort("predicted_class")
+    )
     assert means["output_tokens"].to_list() == pytest.approx(MEAN_TOKENS, abs=0.005)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,6 @@ import tiny
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.profile.prompts import Prompt, encode, read_prompts
-
-SPEC_BENCH = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "specbench_questions.jsonl"
 
 
 @pytest.fixture
@@ -35,8 +32,8 @@ def test_the_shipped_set_is_ten_each_of_six_categories():
     assert len({prompt.text for prompt in prompts}) == 60
 
 
-def test_spec_bench_reads_as_it_lies():
-    prompts = read_prompts(SPEC_BENCH)
+def test_spec_bench_reads_as_it_lies(public):
+    prompts = read_prompts(public("prompts/specbench_questions.jsonl"))
     assert len(prompts) == 480
     assert (prompts[0].prompt_id, prompts[0].category) == ("81", "writing")
     assert prompts[0].text.startswith("Compose an engaging travel blog post")

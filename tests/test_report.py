@@ -25,11 +25,10 @@ MEGABYTES = 2_000_000
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, public):
     """A folder with a run of five policies at three loads of the Azure trace, its page, and what replay printed."""
-    assert AZURE.is_file(), f"{AZURE} is missing: the shared data belong beside the repository"
     here = tmp_path_factory.mktemp("report")
-    options = f"--trace {AZURE} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2 --slo ttft:500"
+    options = f"--trace {public(AZURE)} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2 --slo ttft:500"
     (here / "table.txt").write_text(replayed(here, "azure", options))
     lapsbench("report azure --html page.html --markdown page.md", here).fine()
     return here
