@@ -177,14 +177,6 @@ def test_the_catalogue_says_where_what_and_under_which_licence():
         assert entry.sha256 is None or (len(entry.sha256) == 64 and int(entry.sha256, 16))
 
 
-def test_the_catalogue_has_the_hashes_of_the_files_at_hand(public):
-    for name in ("conv", "code"):
-        path = public(f"traces/AzureLLMInferenceTrace_{name}.csv")
-        entry = catalog.CATALOG[f"azure-{name}-2023"]
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256
-        assert path.stat().st_size == entry.size_bytes
-
-
 # --- list, describe
 
 
