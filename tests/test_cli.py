@@ -124,6 +124,8 @@ def test_the_azure_trace_works_as_it_is(tmp_path, public):
         kept = {each: status.count(each) for each in ("finished", "rejected", "unfinished")}
         assert kept == {each: cell[each] for each in kept}
         assert cell["arrivals"] == sum(kept.values()) == 2000
+    lapsbench("report run --html page.html", tmp_path).fine()
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
 
 
 # the terminal ----------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.policies.predictors import CLASS_LIMITS, MEAN_TOKENS, parse_predictor, predict
+from lapsbench.policies.predictors import BAND_LIMITS, CLASS_LIMITS, CONFUSION, MEAN_TOKENS, parse_predictor, predict
 
 SSJF = "predictors/ssjf_vicuna-13b_5class.csv"
 
@@ -52,6 +52,23 @@ def test_noise_never_predicts_less_than_a_token():
 def test_no_noise_is_the_oracle():
     predicted, _ = predict(parse_predictor("noisy:sigma=0"), lengths(), 0)
     assert predicted.tolist() == lengths().tolist()
+
+
+def answers():
+    """Draw as many lengths from every band as the data of the real predictor have there."""
+    ends, random = (1, *BAND_LIMITS, 512), np.random.default_rng(0)
+    sizes = np.array(CONFUSION).sum(axis=1)
+    drawn = [random.integers(*band, size) for *band, size in zip(ends[:-1], ends[1:], sizes, strict=True)]
+    return np.concatenate(drawn).astype(np.int32)
+
+
+def test_classes_err_and_order_as_published_for_the_real_predictor():
+    true = answers()
+    predicted = predict(parse_predictor("classes"), true, 0)[0]
+    drawn, right = np.searchsorted(MEAN_TOKENS, predicted), np.searchsorted(CLASS_LIMITS, true, side="right")
+    assert kendalltau(predicted, true).statistic == pytest.approx(0.63, abs=0.02)
+    assert np.mean(drawn == right) == pytest.approx(0.59, abs=0.01)
+    assert [true[drawn == each].mean() for each in range(5)] == pytest.approx(MEAN_TOKENS, rel=0.05)
 
 
 def test_classes_order_requests_about_as_well_as_the_real_predictor(ssjf):

@@ -39,6 +39,13 @@ def test_spec_bench_reads_as_it_lies(public):
     assert prompts[0].text.startswith("Compose an engaging travel blog post")
 
 
+def test_a_file_like_spec_benchs_reads_as_it_lies(write):
+    lines = [
+        {"question_id": 81 + i, "category": "qa", "turns": [f"ask {i}", "again"], "reference": []} for i in range(3)
+    ]
+    assert read_prompts(write(*lines)) == [Prompt(str(81 + i), "qa", f"ask {i}") for i in range(3)]
+
+
 def test_the_first_turn_is_the_prompt_and_names_are_optional(write):
     path = write({"turns": ["one", "two"]}, "", {"prompt": "three", "category": "chat", "prompt_id": 7})
     assert read_prompts(path) == [Prompt("line-1", "", "one"), Prompt("7", "chat", "three")]

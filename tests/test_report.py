@@ -27,7 +27,7 @@ MEGABYTES = 2_000_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a run of five policies at three loads of a trace in Azure's format, its page, and what was printed."""
+    """A folder with a run of five policies at three loads, of a trace like Azure's, its page, and what was printed."""
     here = tmp_path_factory.mktemp("report")
     trace, _ = samples.azure_2023(here)
     options = f"--trace {trace} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2 --slo ttft:500"
