@@ -46,7 +46,7 @@ def recorded(path):
 
 
 def emissions(output_tokens, recordings, accept_runs, draft_tokens):
-    """Tokens of every round of every request: DESIGN section 3 in plain Python."""
+    """Tokens of every round of every request: docs/model.md in plain Python."""
     told = []
     for i, n in enumerate(output_tokens.tolist()):
         start, length = int(recordings.recording_start[i]), int(recordings.recording_tokens[i])

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import publicdata
 import pytest
@@ -141,12 +140,3 @@ def test_a_bare_run_says_how_many_tests_were_skipped_and_how_to_get_the_files(tm
         [*command, "-m", "public"], check=True, capture_output=True, text=True, cwd=ROOT, env=environment
     )
     assert re.search(r"^3 skipped, \d+ deselected", chosen.stdout, re.MULTILINE)
-
-
-def test_only_one_module_knows_where_public_data_lie():
-    beside = str(Path("..") / "shared")  # spelt out, this file would name it too
-    folders = (ROOT, *(ROOT / name for name in (".ci", "bench", "docs", "lapsbench", "tests", "profiles")))
-    paths = [path for folder in folders for path in (folder.iterdir() if folder == ROOT else folder.rglob("*"))]
-    texts = {".py", ".md", ".sh", ".toml", ".jsonl", ".json", ".c", ".yml", ""}
-    naming = [path for path in paths if path.suffix in texts and path.is_file() and beside in path.read_text()]
-    assert naming == [ROOT / "bench/publicdata.py"]
