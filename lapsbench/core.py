@@ -126,7 +126,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """Acceptance recordings of real prompts, DESIGN section 3.
+    """Acceptance recordings of real prompts: docs/profiles.md.
 
     Attributes:
         prompt_id, category: strings [R].
@@ -180,7 +180,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """The serving engine, DESIGN section 4. Zero means unlimited for prefill_budget and kv_tokens."""
+    """The serving engine: docs/model.md. Zero means unlimited for prefill_budget and kv_tokens."""
 
     max_batch: int = 64
     draft_tokens: int = 3

@@ -8,19 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 
 from lapsbench.acceptance.readers import read_acceptance
 from lapsbench.acceptance.readers.reading import Wanted
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.errors import LapsbenchError, UsageError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "acceptance"
+
+@pytest.fixture
+def published(public):
+    """Find a public file."""
+    return lambda name: str(public(f"acceptance/{name}"))
 
 
-def shared(name):
-    path = SHARED / name
-    assert path.is_file(), f"{path} is missing: this test reads the public recordings of shared/data"
-    return str(path)
+@pytest.fixture(params=["ours", pytest.param("public", marks=pytest.mark.public)])
+def shared(request, tmp_path):
+    """Find what holds of any file of a format in a small one of our own, and in the public one."""
+    if request.param == "ours":
+        return lambda name: str(samples.acceptance(tmp_path, name))
+    return request.getfixturevalue("published")
 
 
 @pytest.fixture
@@ -69,8 +76,8 @@ def recording(bank, row=0):
         ("dflash_qwen3-4b_t0.samples.jsonl", 4.64, 96, 7),
     ],
 )
-def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, recordings, limit):
-    reading = read_acceptance(shared(name))
+def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, recordings, limit, published):
+    reading = read_acceptance(published(name))
     assert sound(reading.bank)
     assert round(reading.read, 2) == length
     assert len(reading.bank) == recordings
@@ -80,7 +87,7 @@ def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, re
 
 
 @pytest.mark.parametrize("name", ["specbench_vicuna-7b_eagle.jsonl", "specbench_vicuna-7b_sps-68m.jsonl"])
-def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name):
+def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name, shared):
     reading = read_acceptance(shared(name))
     entries = [json.loads(line)["choices"][0]["accept_lengths"] for line in Path(shared(name)).read_text().splitlines()]
     told = rounds_of(reading.bank, reading.bank.draft_tokens_max)
@@ -89,8 +96,8 @@ def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name):
     assert reading.pooled == pytest.approx(reading.read, abs=1e-12)
 
 
-def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended():
-    reading = read_acceptance(shared("mtbench_vicuna-7b_rest.jsonl"))
+def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended(published):
+    reading = read_acceptance(published("mtbench_vicuna-7b_rest.jsonl"))
     assert reading.read == pytest.approx(1.98089, abs=1e-5)
     assert reading.pooled == pytest.approx(reading.stated, abs=1e-12)
     assert "the first round of 160 turns" in " ".join(reading.notes)
@@ -98,7 +105,7 @@ def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended():
 
 @pytest.mark.parametrize("draft", ["eagle", "ngram"])
 @pytest.mark.parametrize("name", ["gsm8k", "sharegpt"])
-def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len(name, draft):
+def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len(name, draft, shared):
     path = shared(f"specdecodebench_llama3.1-8b_{name}.jsonl")
     bank = read_acceptance(path, Wanted(draft=draft)).bank
     assert sound(bank)
@@ -115,13 +122,13 @@ def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len
         assert rounds_of(bank, k).rounds.tolist() == direct
 
 
-def test_prompts_and_categories_come_along():
-    gsm8k = read_acceptance(shared("specdecodebench_llama3.1-8b_gsm8k.jsonl")).bank
+def test_prompts_and_categories_come_along(published):
+    gsm8k = read_acceptance(published("specdecodebench_llama3.1-8b_gsm8k.jsonl")).bank
     assert (gsm8k.prompt_id[0], gsm8k.prompt_tokens[0]) == ("134", 103)
-    dflash = read_acceptance(shared("dflash_qwen3-4b_t0.rounds.jsonl")).bank
+    dflash = read_acceptance(published("dflash_qwen3-4b_t0.rounds.jsonl")).bank
     assert set(dflash.category) == {"gsm8k", "humaneval", "mt-bench"}
     assert dflash.prompt_tokens[0] == 57
-    eagle = read_acceptance(shared("specbench_vicuna-7b_eagle.jsonl")).bank
+    eagle = read_acceptance(published("specbench_vicuna-7b_eagle.jsonl")).bank
     assert eagle.prompt_id[:3].tolist() == ["81.1", "81.2", "82.1"]
     assert "math_reasoning" in eagle.category
 

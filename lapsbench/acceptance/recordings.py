@@ -1,4 +1,4 @@
-"""Builds a bank of what engines publish: accepted drafts round by round, or at every position (DESIGN section 3).
+"""Builds a bank of what engines publish: accepted drafts round by round, or at every position.
 
 Prefill gives the first token, so the recorded rounds begin at g = 1, and a recording of them is one token longer than
 they are. A round that starts at g and accepts a drafts says accept_runs[g + j] = a - j for j = 0 .. a. What nobody

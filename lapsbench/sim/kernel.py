@@ -1,4 +1,4 @@
-"""The step model of DESIGN section 4, compiled: what `sim/reference.py` says, fast.
+"""The step model of docs/model.md, compiled: what `sim/reference.py` says, fast.
 
 One kernel for every policy: the policy comes in as a typed first-class function (`binding.RANKS_TYPE`), so a new one
 compiles alone and this file never again. Nothing per request happens in Python. `advance` runs a bounded number of

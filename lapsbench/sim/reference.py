@@ -1,6 +1,6 @@
-"""The step model of DESIGN section 4 in plain Python: slow, obvious, and right where the kernel disagrees.
+"""The step model of docs/model.md in plain Python: slow, obvious, and right where the kernel disagrees.
 
-One class per noun, one method per sentence of the section. It shares the price tables with the kernel (`sim/cost.py`,
+One class per noun, one method per sentence of the page. It shares the price tables with the kernel (`sim/cost.py`,
 tested on its own) and nothing else.
 """
 

@@ -1,4 +1,4 @@
-"""Profiles on disk: a folder of cost.parquet and, optionally, acceptance.parquet (DESIGN section 6).
+"""Profiles on disk: a folder of cost.parquet and, optionally, acceptance.parquet (docs/profiles.md).
 
 Whatever a file gets wrong ends here, as one line that names file, column and row; rows count from 1. Behind this door
 a `Profile` is sound: positive finite times, no grid point twice, one acceptance value per output token.
