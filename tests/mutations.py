@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lapsbench.acceptance.readers import read_acceptance
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.inference_lab import read_costs
+from lapsbench.store.tables import read_costs
 from lapsbench.traces import open_trace
 from lapsbench.traces.description import describe, to_json
 
@@ -247,7 +247,7 @@ def check_costs(name, data):
     """Read a damaged table of costs: return one clear line, or None for positive times."""
     with _file(data) as path:
         try:
-            costs = read_costs(path)
+            costs = read_costs(path).costs
         except LapsbenchError as error:
             return _one_line(error)
         assert (costs.time_s > 0).all()
