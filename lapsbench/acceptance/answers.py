@@ -7,7 +7,7 @@ Prefill gives one token and a round its accepted drafts and one, so tokens = 1 +
 - **Fewer**: an answer that ends inside a round lists all that this round accepted: the last one is cut.
 - **Both**: an answer with unlisted rounds may end inside its last listed one too, and nothing tells where. One that
   accepted its whole draft is taken to have given one token: such text repeats itself until a limit ends it. Any other
-  is taken whole. Against a real engine (three answers, 156 rounds) this was exact; a note tells the range.
+  is taken whole. Chosen on three answers of a real engine, whose 156 rounds it gives; a note tells the range.
 - Where cutting one round is not enough, the file is not believed, and the reconciliation says so.
 """
 

@@ -109,7 +109,7 @@ def import_profile(
     ] = None,
     cost: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH|CSV", help="Whose step costs: a profile, or a table of whole-step times."),
+        typer.Option(metavar="NAME|PATH", help="Whose step costs: a profile, or a file of step costs."),
     ] = None,
     draft: Annotated[str, typer.Option(metavar="NAME", help="Which draft, where the file has several.")] = "",
     draft_tokens_max: Annotated[
