@@ -177,6 +177,18 @@ def test_the_k_of_sglang_is_what_it_proposed_also_where_nobody_accepted_as_much(
     assert read("sglang_openai_choices.jsonl").bank.draft_tokens_max == 3  # 12 drafts in 4 rounds, 2 accepted at most
 
 
+# --- SpecDecode-Bench
+
+
+def test_a_value_at_g_is_of_a_round_that_starts_when_g_tokens_are_out(tmp_path):
+    record = {"id": "a", "prompt_token_ids": [1], "acc_eagle": {"acc_len": [1, 3, 2, 1, 2]}}
+    bank = read_acceptance(written(tmp_path, record, {**record, "acc_eagle": {"acc_len": [1]}})).bank
+    assert bank.accept_runs.tolist() == [0, 2, 1, 0, 1]
+    assert bank.output_tokens.tolist() == [5]
+    assert accepted(bank) == [2, 1]
+    assert accepted(bank, k=1) == [1, 0, 1]
+
+
 # --- inference-lab's Parquet
 
 
