@@ -8,10 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 RUNS ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration fuzz gpu bench findings smoke pictures browser data clean
+.PHONY: help demo test check format lint types imports integration fuzz gpu bench findings smoke pictures browser data public-data clean
 
 help:  ## Show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(CORE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -75,6 +75,9 @@ pictures: $(READY) browser  ## Make the README's pictures again
 data: $(READY)  ## Make the shipped traces and the published profile again
 	$(BIN)/python -m lapsbench.traces.recipes
 	$(BIN)/python -m lapsbench.store.published
+
+public-data: $(CORE)  ## Fetch the public recordings that tests and measurements read into data/, and list the others
+	$(BIN)/python bench/publicdata.py
 
 clean:  ## Remove the environment, caches and runs
 	rm -rf $(VENV) $(RUNS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,7 +1,7 @@
 """Make every table of docs/findings.md again, in place: when knowing acceptance pays.
 
 It knows no more than `lapsbench replay --json -` says: a table is a list of flags, a replay each, and the ratios found.
-Tables that need ../shared/data are left as they are where it is missing.
+Tables that need public recordings are left as they are where those are missing (`make public-data`).
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from publicdata import HOME, ROOT, public_path
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/findings.md"
 LAPSBENCH = str(Path(sys.executable).with_name("lapsbench"))
-MADE, DATA = "runs/findings", "../shared/data"
+MADE = "runs/findings"
 BANKS = {
-    "68m": f"{DATA}/acceptance/specbench_vicuna-7b_sps-68m.jsonl",
-    "eagle": f"{DATA}/acceptance/specbench_vicuna-7b_eagle.jsonl",
-    "llama": f"{DATA}/acceptance/specdecodebench_llama3.1-8b_sharegpt.jsonl",
+    "68m": "acceptance/specbench_vicuna-7b_sps-68m.jsonl",
+    "eagle": "acceptance/specbench_vicuna-7b_eagle.jsonl",
+    "llama": "acceptance/specdecodebench_llama3.1-8b_sharegpt.jsonl",
 }
 DRAFTS = {"68m": 8, "eagle": 5, "llama": 3}
 """The k at which a bank is replayed: rounds are exact at the k they were recorded with, 68m up to 20."""
 REAL = {bank: f"--profile {MADE}/{bank} --draft-tokens {k}" for bank, k in DRAFTS.items()}
-AZURE = f"--trace {DATA}/traces/AzureLLMInferenceTrace_conv.csv --limit 5000"
+CONV = "traces/AzureLLMInferenceTrace_conv.csv"
+AZURE = f"--trace {HOME}/{CONV} --limit 5000"
 CPU = [f"--profile cpu-smollm2-135m-{draft}" for draft in ("int4", "drop", "ngram")]
 WIDE = "--acceptance synthetic:spread=0.6"
 LENGTHS = (0, 0.25, 0.5, 1)
@@ -69,9 +70,11 @@ class Table:
         policies = " ".join(f"--policy {policy}" for policy in self.policies)
         return " ".join(f"lapsbench replay ROW {self.flags} --baseline {self.baseline} {policies}".split())
 
-    def needs_data(self) -> bool:
-        """Say whether a row takes files from beside the repository."""
-        return DATA in self.flags or any(bank in row for row in self.rows for bank in REAL.values())
+    def missing(self) -> list[str]:
+        """Return the public files that a row takes and that are not on this machine."""
+        needed = [CONV] if CONV in self.flags else []
+        needed += [BANKS[bank] for bank, flags in REAL.items() if any(flags in row for row in self.rows)]
+        return [name for name in needed if public_path(name) is None]
 
 
 GAPS = (
@@ -269,6 +272,7 @@ TABLES = (
 
 def lapsbench(*words: str) -> str:
     """Run the command line from the repository's root; return what it prints."""
+    words = tuple(str(public_path(word.removeprefix(f"{HOME}/")) or word) for word in words)
     return subprocess.run([LAPSBENCH, *words], check=True, capture_output=True, text=True, cwd=ROOT).stdout
 
 
@@ -335,7 +339,7 @@ def own_lengths(bank: str) -> None:
     trace.write_parquet(ROOT / MADE / f"{bank}.parquet")
 
 
-def prepare(*, real: bool) -> None:
+def prepare() -> None:
     """Make the profiles and traces that the rows name, all anew."""
     shutil.rmtree(ROOT / MADE, ignore_errors=True)
     (ROOT / MADE).mkdir(parents=True)
@@ -343,7 +347,9 @@ def prepare(*, real: bool) -> None:
         lengths = ("--prompt", "lognormal:median=200,sigma=0", "--output", f"lognormal:median=200,sigma={sigma}")
         out = f"{MADE}/alike-{sigma}.parquet"
         lapsbench("traces", "make", out, "--rate", "1", "--arrivals", "poisson", *lengths, "--quiet")
-    for bank, source in BANKS.items() if real else ():
+    for bank, source in BANKS.items():
+        if public_path(source) is None:
+            continue
         cost = ("--cost", "h100-llama3.1-8b-eagle3")
         lapsbench("profiles", "import", source, *cost, "--out", f"{MADE}/{bank}", "--prompt-tokens", "1155", "--quiet")
         own_lengths(bank)
@@ -351,13 +357,12 @@ def prepare(*, real: bool) -> None:
 
 def main() -> None:
     """Put each table, or those named, between its marks on the page."""
-    real = (ROOT / DATA).is_dir()
-    prepare(real=real)
+    prepare()
     for table in TABLES:
         if len(sys.argv) > 1 and table.name not in sys.argv[1:]:
             continue
-        if table.needs_data() and not real:
-            print(f"{table.name}: left as it is, {DATA} is missing", file=sys.stderr)
+        if missing := table.missing():
+            print(f"{table.name}: left as it is without {', '.join(missing)}; try make public-data", file=sys.stderr)
             continue
         put(table.name, text(table))
         print(f"{table.name}: made", flush=True)

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
+from publicdata import public_path
 from workload import ASSIGN, AZURE, ENGINE, INSTEAD, LOAD, PREDICTOR, PROFILE, READ, Case, prepare_case
 from yardstick import Yardstick
 
@@ -37,7 +38,7 @@ GROWTH_LIMIT = 12.0
 READY_LIMIT = 1.0
 PEAK_LIMIT_BYTES = 2.5e9
 
-PEERS = """For orientation, the same 19,366 requests on 2 cores, one policy (from issue 2, not measured by this script):
+PEERS = """For orientation, the same 19,366 requests on 2 cores, one policy (handed down, not measured by this script):
 inference-lab (Rust) 1.4 to 2.5 s, BLIS (Go) 7 to 118 s, AISimulate 16 s, sched-sim (Python) 22 s, Vidur 109 s."""
 
 
@@ -95,8 +96,9 @@ class Target:
 
 def main() -> int:
     options = parsed()
-    if not AZURE.exists():
-        print(f"{AZURE} is not here: replaying the shipped {INSTEAD!r} trace, tiled, instead", file=sys.stderr)
+    if public_path(AZURE) is None:
+        said = f"{AZURE} is not on this machine (make public-data gets it)"
+        print(f"{said}: replaying the shipped {INSTEAD!r} trace, tiled, instead", file=sys.stderr)
     sizes = []
     for requests in options.sizes:
         print(f"{requests:,} requests ...", file=sys.stderr)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from publicdata import public_path
 
 from lapsbench.core import Calibration, Engine, Trace, Workload
 from lapsbench.policies.predictors import parse_predictor
@@ -18,8 +19,8 @@ from lapsbench.store.profile import open_profile
 from lapsbench.traces import open_trace, scale_to_rate
 from lapsbench.traces.save import write_trace
 
-AZURE = Path(__file__).resolve().parents[2] / "shared/data/traces/AzureLLMInferenceTrace_conv.csv"
-INSTEAD = "chat"  # the shipped trace, where the other is not at hand
+AZURE = "traces/AzureLLMInferenceTrace_conv.csv"
+INSTEAD = "chat"  # the shipped trace, where the other is not on this machine
 PROFILE = "h100-llama3.1-8b-eagle3"
 PREDICTOR = "noisy:sigma=0.5"
 ENGINE = Engine(max_batch=64, draft_tokens=3)
@@ -61,7 +62,7 @@ def prepare_case(requests: int) -> Case:
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / f"trace.{suffix}" for suffix in ("parquet", "csv")]
         for path in paths:
-            write_trace(tiled(open_trace(str(AZURE) if AZURE.exists() else INSTEAD), requests), path)
+            write_trace(tiled(open_trace(str(public_path(AZURE) or INSTEAD)), requests), path)
         clock = Stopwatch()
         open_trace(str(paths[0]))
         clock.lap("read Parquet")

@@ -1,6 +1,6 @@
 /* First come, first served, as one would write it by hand in C: the yardstick `bench/replay.py` measures the kernel by.
  *
- * The step model of DESIGN section 4 for one policy and one kind of engine: kv_tokens = 0, prefill_budget = 0. What this
+ * The step model of docs/model.md for one policy and one kind of engine: kv_tokens = 0, prefill_budget = 0. What this
  * policy cannot need is not here: no ranks, no heap, no preemption; waiting requests are a range of the trace, and a
  * running one is a slot of an array that stays in the first-level cache. Same price tables and same arithmetic in the
  * same order as the simulator, so every result must agree bit for bit (compile with -ffp-contract=off).

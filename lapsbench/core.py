@@ -135,7 +135,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """Acceptance recordings of real prompts, DESIGN section 3.
+    """Acceptance recordings of real prompts: docs/profiles.md.
 
     Attributes:
         prompt_id, category: strings [R].

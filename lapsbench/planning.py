@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Policy, Profile, Trace
     from lapsbench.scenario import Scenario
 
+PREFILL_FREE = "TTFT is without prefill: the profile prices none, so prompts cost no time"
 SYNTHETIC_BANK = "synthetic acceptance"
 """The place that errors of a generated bank name."""
 
@@ -47,6 +48,8 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
         )
     history = _history(scenario)
     profile, remarks = _profile(scenario)
+    if not profile.costs.has("prefill"):
+        remarks = (*remarks, PREFILL_FREE)
     trace = replace(trace, notes=(*trace.notes, *remarks))
     return Plan(
         trace=trace,

@@ -1,4 +1,4 @@
-"""Arrow schemas of every file (DESIGN section 6), and the one way each is read and written.
+"""Arrow schemas of every file (docs/files.md), and the one way each is read and written.
 
 Knows columns, types and the schema tag in the metadata; knows nothing of what the numbers mean.
 """

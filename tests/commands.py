@@ -15,7 +15,8 @@ from unittest import mock
 from lapsbench.cli import main
 
 SCRIPT = Path(sys.executable).with_name("lapsbench")
-AZURE = Path(__file__).parents[2] / "shared" / "data" / "traces" / "AzureLLMInferenceTrace_conv.csv"
+AZURE = "traces/AzureLLMInferenceTrace_conv.csv"
+"""A public trace, for the fixture `public`."""
 
 
 @dataclass(frozen=True)

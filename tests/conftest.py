@@ -1,4 +1,4 @@
-"""Start every session with compiled code that matches its source; install other people's policies for a test."""
+"""Start every session with compiled code that matches its source; find public recordings; install policies."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from publicdata import HOME, VARIABLE, folders, public_path
 
 PACKAGE = Path(__file__).parents[1] / "lapsbench"
+NOT_HERE = "not on this machine:"
 
 
 def pytest_configure(config):
@@ -30,6 +32,40 @@ def drop_stale_kernels(package, folders):
             if index.stat().st_mtime < newest:
                 for part in [index, *index.parent.glob(f"{index.stem}.*.nbc")]:
                     part.unlink(missing_ok=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark what reads public recordings, before `-m public` chooses."""
+    for item in items:
+        if "public" in getattr(item, "fixturenames", ()):
+            item.add_marker("public")
+
+
+@pytest.fixture(scope="session")
+def public():
+    """Find a public recording, or skip: public("traces/AzureLLMInferenceTrace_conv.csv") -> Path."""
+
+    def find(name):
+        path = public_path(name)
+        if path is None:
+            pytest.skip(f"{NOT_HERE} {name}")
+        return path
+
+    return find
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many tests of public recordings were skipped, and what to do about it."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NOT_HERE in str(report.longrepr)]
+    if skipped:
+        places = " or ".join(map(str, folders()))
+        terminalreporter.section("public recordings")
+        terminalreporter.write_line(f"{len(skipped)} tests were skipped: their files are not in {places}.")
+        terminalreporter.write_line(
+            f"`make public-data` fetches those with an address into {HOME}/, and lists the others."
+        )
+        terminalreporter.write_line(f"Have them elsewhere? {VARIABLE}=DIR")
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from lapsbench.acceptance.readers import read_acceptance
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.inference_lab import read_costs
+from lapsbench.store.tables import read_costs
 from lapsbench.traces import open_trace
 from lapsbench.traces.description import describe, to_json
 
+CASES = Path(__file__).parent / "cases"
 ROWS = 6
 OWN = "arrival=ts,prompt=in,output=out,client=who"
 
@@ -111,8 +112,18 @@ ACCEPTANCE = {
         [{"meta_info": {"completion_tokens": 9, "spec_verify_ct": 4, "spec_accept_histogram": [2, 1, 1]}}] * ROWS
     ).encode(),
     "inference-lab": _csv("commits,category,a0,a1,a2", lambda i: f"{i % 4},code,0.5,0.5,0.1"),
+    **{path.stem: path.read_bytes() for path in sorted((CASES / "acceptance").iterdir()) if path.stat().st_size < 5000},
 }
-COSTS = {"costs": _csv("batch_size,num_draft_tokens,step_seconds", lambda i: f"{i + 1},2,0.00{i + 1}")}
+COSTS = {
+    "costs": _csv("batch_size,num_draft_tokens,step_seconds", lambda i: f"{i + 1},2,0.00{i + 1}"),
+    **{path.stem: path.read_bytes() for path in sorted((CASES / "costs").iterdir())},
+}
+REFUSED = {
+    **dict.fromkeys(("eagle_answers", "llamacpp_timings", "trtllm_perf", "vllm_metrics"), "holds a mean only"),
+    **dict.fromkeys(("aic_gemm_perf", "llmservingsim_layers", "vidur_mlp"), "holds times per layer"),
+    "vllm_latency": "holds times of whole requests",
+}
+"""These hold nothing to read, undamaged too, and are told so."""
 
 ODD = (
     *(
@@ -231,23 +242,34 @@ def check_trace(name, data):
 
 
 def check_acceptance(name, data):
-    """Read damaged acceptance: return one clear line, or None for a sound bank."""
+    """Read damaged acceptance: return one clear line, or None for a sound bank and every answer kept or counted."""
     with _file(data) as path:
         try:
-            bank = read_acceptance(str(path)).bank
+            reading = read_acceptance(str(path))
+            bank = reading.bank
         except LapsbenchError as error:
             return _one_line(error)
         assert np.diff(bank.offsets).tolist() == bank.output_tokens.tolist()
         assert bank.accept_runs.max() <= bank.draft_tokens_max <= 255
         assert min(bank.prompt_tokens.min(), bank.output_tokens.min()) >= 1
+        left_out = sum(int(note.split()[0]) for note in reading.notes if note.endswith(": left out"))
+        assert reading.answers == len(bank) + left_out, reading.notes
+        there = rows_of(path, data) if reading.format in ONE_A_ROW else None
+        assert there is None or reading.answers == there, (there, reading.answers)
+        assert np.isfinite(reading.pooled)
+        if reading.held is not None and not reading.doubts and reading.stated_by.startswith("its"):
+            assert np.isclose(reading.held, reading.stated)  # every token is in a round
         return None
+
+
+ONE_A_ROW = ("vLLM", "SGLang", "AIPerf", "SpecDecode-Bench")
 
 
 def check_costs(name, data):
     """Read a damaged table of costs: return one clear line, or None for positive times."""
     with _file(data) as path:
         try:
-            costs = read_costs(path)
+            costs = read_costs(path).costs
         except LapsbenchError as error:
             return _one_line(error)
         assert (costs.time_s > 0).all()

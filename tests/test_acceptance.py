@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from lapsbench.core import Bank, Trace
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.store.profile import open_profile
 
-SHARED = Path(__file__).parents[2] / "shared/data/acceptance"
 SHIPPED = "h100-llama3.1-8b-eagle3"
 
 
@@ -40,16 +38,15 @@ def trace_of(output_tokens, **columns):
     return Trace("test", np.arange(len(output_tokens), dtype=float), output_tokens, output_tokens, **columns)
 
 
-def recorded(name):
+def recorded(path):
     """Read recordings of EAGLE-3: acc_len[g - 1] tokens from a round after g tokens, bonus included."""
-    assert (SHARED / name).exists(), f"this test reads {SHARED / name}"
-    lines = (SHARED / name).read_text().splitlines()
+    lines = path.read_text().splitlines()
     lengths = [np.array(json.loads(line)["acc_eagle"]["acc_len"][:1024]) - 1 for line in lines]
     return bank_of([np.concatenate([[0], values]) for values in lengths])
 
 
 def emissions(output_tokens, recordings, accept_runs, draft_tokens):
-    """Tokens of every round of every request: DESIGN section 3 in plain Python."""
+    """Tokens of every round of every request: docs/model.md in plain Python."""
     told = []
     for i, n in enumerate(output_tokens.tolist()):
         start, length = int(recordings.recording_start[i]), int(recordings.recording_tokens[i])
@@ -218,20 +215,12 @@ def drift(rounds):
     return last.mean() / first.mean() - 1
 
 
-def bank_named(source):
-    if source == "shipped":
-        return open_profile(SHIPPED).bank
-    if source.startswith("specbench"):
-        assert (SHARED / f"{source}.jsonl").exists(), f"this test reads {SHARED / source}.jsonl"
-        return read_acceptance(str(SHARED / f"{source}.jsonl")).bank
-    return recorded(f"specdecodebench_llama3.1-8b_{source}.jsonl")
+def public_bank(public, source):
+    path = public(f"acceptance/{source}.jsonl")
+    return recorded(path) if source.startswith("specdecodebench") else read_acceptance(str(path)).bank
 
 
-@pytest.mark.parametrize(
-    "source", ["shipped", "gsm8k", "sharegpt", "specbench_vicuna-7b_sps-68m", "specbench_vicuna-7b_eagle"]
-)
-def test_sampling_keeps_mean_spread_memory_and_drift_of_the_bank(source):
-    bank = bank_named(source)
+def keeps_what_the_bank_shows(bank):
     rows = np.random.default_rng(1).integers(0, len(bank), 2000)
     trace = trace_of(bank.output_tokens[rows], category=bank.category[rows])
     before = emissions(bank.output_tokens, whole(bank), bank.accept_runs, 3)
@@ -243,14 +232,38 @@ def test_sampling_keeps_mean_spread_memory_and_drift_of_the_bank(source):
     assert drift(after) == pytest.approx(drift(before), abs=0.05)
 
 
-def test_requests_longer_than_their_recording_keep_its_mean():
-    bank = bank_named("specbench_vicuna-7b_sps-68m")
+def test_sampling_keeps_mean_spread_memory_and_drift_of_the_bank():
+    keeps_what_the_bank_shows(open_profile(SHIPPED).bank)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "specdecodebench_llama3.1-8b_gsm8k",
+        "specdecodebench_llama3.1-8b_sharegpt",
+        "specbench_vicuna-7b_sps-68m",
+        "specbench_vicuna-7b_eagle",
+    ],
+)
+def test_sampling_keeps_what_public_recordings_show(source, public):
+    keeps_what_the_bank_shows(public_bank(public, source))
+
+
+def keeps_the_mean_of_long_recordings(bank):
     trace = trace_of(np.full(2000, 3 * int(bank.output_tokens.max())))
     longest = np.sort(bank.output_tokens)[-16:].min()
     told = emissions(bank.output_tokens, whole(bank), bank.accept_runs, 3)
     of_the_longest = [one for one, n in zip(told, bank.output_tokens, strict=True) if n >= longest]
     sampled = rounds_of_requests(trace.output_tokens, assign(trace, bank, 0), bank.accept_runs, 3)
     assert sampled.tokens_per_round == pytest.approx(pooled(of_the_longest), rel=0.05)
+
+
+def test_requests_longer_than_their_recording_keep_its_mean():
+    keeps_the_mean_of_long_recordings(open_profile(SHIPPED).bank)
+
+
+def test_requests_longer_than_public_recordings_keep_their_mean(public):
+    keeps_the_mean_of_long_recordings(public_bank(public, "specbench_vicuna-7b_sps-68m"))
 
 
 def test_a_million_requests_take_seconds_at_most():
@@ -320,14 +333,22 @@ def test_a_generated_recording_is_consistent_at_every_position():
     assert bank.accept_runs.max() == 8
 
 
-def test_generated_drafts_are_about_as_likely_at_every_depth():
-    """Over all positions of the ShareGPT recordings: .69 .66 .69 .73 .76."""
-    runs = open_profile(SHIPPED).bank.accept_runs
+SHAREGPT_BY_DEPTH = (0.69, 0.69, 0.70, 0.72, 0.75)
+"""How likely a draft is right where those before it were: the public ShareGPT recordings, 1,024 tokens of each."""
+
+
+def by_depth(runs):
     survival = np.array([np.mean(runs >= depth) for depth in range(6)])
-    conditional = survival[1:] / survival[:-1]
-    real = recorded("specdecodebench_llama3.1-8b_sharegpt.jsonl").accept_runs
-    expected = np.array([np.mean(real >= depth) for depth in range(6)])
-    assert conditional == pytest.approx(expected[1:] / expected[:-1], abs=0.06)
+    return survival[1:] / survival[:-1]
+
+
+def test_generated_drafts_are_about_as_likely_at_every_depth():
+    assert by_depth(open_profile(SHIPPED).bank.accept_runs) == pytest.approx(SHAREGPT_BY_DEPTH, abs=0.06)
+
+
+def test_public_drafts_are_about_as_likely_at_every_depth(public):
+    runs = recorded(public("acceptance/specdecodebench_llama3.1-8b_sharegpt.jsonl")).accept_runs
+    assert by_depth(runs) == pytest.approx(SHAREGPT_BY_DEPTH, abs=0.01)
 
 
 def test_generation_is_a_function_of_its_seed():

@@ -8,19 +8,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import samples
 
 from lapsbench.acceptance.readers import read_acceptance
 from lapsbench.acceptance.readers.reading import Wanted
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.errors import LapsbenchError, UsageError
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "acceptance"
+
+@pytest.fixture
+def published(public):
+    """Find a public file."""
+    return lambda name: str(public(f"acceptance/{name}"))
 
 
-def shared(name):
-    path = SHARED / name
-    assert path.is_file(), f"{path} is missing: this test reads the public recordings of shared/data"
-    return str(path)
+@pytest.fixture(params=["ours", pytest.param("public", marks=pytest.mark.public)])
+def shared(request, tmp_path):
+    """Find what holds of any file of a format in a small one of our own, and in the public one."""
+    if request.param == "ours":
+        return lambda name: str(samples.acceptance(tmp_path, name))
+    return request.getfixturevalue("published")
 
 
 @pytest.fixture
@@ -69,8 +76,8 @@ def recording(bank, row=0):
         ("dflash_qwen3-4b_t0.samples.jsonl", 4.64, 96, 7),
     ],
 )
-def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, recordings, limit):
-    reading = read_acceptance(shared(name))
+def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, recordings, limit, published):
+    reading = read_acceptance(published(name))
     assert sound(reading.bank)
     assert round(reading.read, 2) == length
     assert len(reading.bank) == recordings
@@ -80,7 +87,7 @@ def test_public_recordings_have_their_pooled_acceptance_lengths(name, length, re
 
 
 @pytest.mark.parametrize("name", ["specbench_vicuna-7b_eagle.jsonl", "specbench_vicuna-7b_sps-68m.jsonl"])
-def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name):
+def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name, shared):
     reading = read_acceptance(shared(name))
     entries = [json.loads(line)["choices"][0]["accept_lengths"] for line in Path(shared(name)).read_text().splitlines()]
     told = rounds_of(reading.bank, reading.bank.draft_tokens_max)
@@ -89,8 +96,8 @@ def test_the_bank_of_a_public_file_counts_its_rounds_one_by_one(name):
     assert reading.pooled == pytest.approx(reading.read, abs=1e-12)
 
 
-def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended():
-    reading = read_acceptance(shared("mtbench_vicuna-7b_rest.jsonl"))
+def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended(published):
+    reading = read_acceptance(published("mtbench_vicuna-7b_rest.jsonl"))
     assert reading.read == pytest.approx(1.98089, abs=1e-5)
     assert reading.pooled == pytest.approx(reading.stated, abs=1e-12)
     assert "the first round of 160 turns" in " ".join(reading.notes)
@@ -98,16 +105,16 @@ def test_rest_counts_from_behind_the_token_of_prefill_and_that_is_mended():
 
 @pytest.mark.parametrize("draft", ["eagle", "ngram"])
 @pytest.mark.parametrize("name", ["gsm8k", "sharegpt"])
-def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len(name, draft):
+def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len(name, draft, shared):
     path = shared(f"specdecodebench_llama3.1-8b_{name}.jsonl")
     bank = read_acceptance(path, Wanted(draft=draft)).bank
     assert sound(bank)
     lists = [json.loads(line)[f"acc_{draft}"]["acc_len"] for line in Path(path).read_text().splitlines()]
-    assert (bank.output_tokens - 1).tolist() == [len(values) for values in lists]
+    assert bank.output_tokens.tolist() == [len(values) for values in lists]
     for k in (1, 2, 3, 5, 8, bank.draft_tokens_max):
         direct = []
         for values in lists:
-            rounds = place = 0
+            rounds, place = 0, 1  # prefill gives the first token
             while place < len(values):
                 place += min(values[place], k + 1)
                 rounds += 1
@@ -115,13 +122,13 @@ def test_specdecodebench_takes_as_many_rounds_at_every_k_as_counted_from_acc_len
         assert rounds_of(bank, k).rounds.tolist() == direct
 
 
-def test_prompts_and_categories_come_along():
-    gsm8k = read_acceptance(shared("specdecodebench_llama3.1-8b_gsm8k.jsonl")).bank
+def test_prompts_and_categories_come_along(published):
+    gsm8k = read_acceptance(published("specdecodebench_llama3.1-8b_gsm8k.jsonl")).bank
     assert (gsm8k.prompt_id[0], gsm8k.prompt_tokens[0]) == ("134", 103)
-    dflash = read_acceptance(shared("dflash_qwen3-4b_t0.rounds.jsonl")).bank
+    dflash = read_acceptance(published("dflash_qwen3-4b_t0.rounds.jsonl")).bank
     assert set(dflash.category) == {"gsm8k", "humaneval", "mt-bench"}
     assert dflash.prompt_tokens[0] == 57
-    eagle = read_acceptance(shared("specbench_vicuna-7b_eagle.jsonl")).bank
+    eagle = read_acceptance(published("specbench_vicuna-7b_eagle.jsonl")).bank
     assert eagle.prompt_id[:3].tolist() == ["81.1", "81.2", "82.1"]
     assert "math_reasoning" in eagle.category
 
@@ -209,7 +216,7 @@ def test_sglang_counts_its_bonus_in_the_length_but_not_in_the_histogram(file):
     histogram = {"spec_accept_histogram": [11, 14, 11, 4, 0, 3]}
     reading = read_acceptance(file({"text": "", "meta_info": meta | histogram}))
     assert reading.read == pytest.approx(1 + 63 / 43)
-    assert reading.stated == pytest.approx(106 / 43)
+    assert reading.stated == pytest.approx(105 / 43)  # a token is prefill's
     assert reading.bank.draft_tokens_max == 5
     assert rounds_of(reading.bank, 5).rounds.tolist() == [43]
 
@@ -242,8 +249,8 @@ def test_packed_files_read(tmp_path, file):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "neither JSON nor a CSV of rounds"),
-        ("hello\n", "neither JSON nor a CSV of rounds"),
+        ("", "neither JSON nor a table of rounds"),
+        ("hello\n", "neither JSON nor a table of rounds"),
         ('{"a": 1}\n', "no known format of acceptance has these keys: 'a'"),
         ("[]", "no known format of acceptance"),
         ('{"meta_info": {"spec_verify_ct": 3}}\n[1]\n', "row 2: is not a JSON object"),

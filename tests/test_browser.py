@@ -12,7 +12,8 @@ import shutil
 import subprocess
 
 import pytest
-from commands import AZURE, lapsbench
+import samples
+from commands import lapsbench
 from runs import replayed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -32,13 +33,14 @@ PLOT = re.compile(r'<div class="plot[^"]*" id="([^"]+)"[^>]*data-state="(\w+)"[^
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with the page of a run of five policies at three loads of the Azure trace."""
+    """A folder with the page of a run of five policies at three loads of a trace in Azure's format."""
     if not CHROMIUM:
         if os.environ.get("LAPSBENCH_BROWSER") == "required":
             pytest.fail("no Chromium: apt-get install chromium")
         pytest.skip("no Chromium; `make browser` as root installs it")
     here = tmp_path_factory.mktemp("browser")
-    replayed(here, "azure", f"--trace {AZURE} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2")
+    trace, _ = samples.azure_2023(here)
+    replayed(here, "azure", f"--trace {trace} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2")
     lapsbench("report azure --html page.html", here).fine()
     return here
 

@@ -113,10 +113,9 @@ def test_the_run_folder_and_json_tell_the_same(tmp_path):
         assert mine["value"].to_list() == [cell["metrics"]["jct_mean_s"]]
 
 
-def test_the_azure_trace_works_as_it_is(tmp_path):
-    assert AZURE.is_file(), f"{AZURE} is missing: the shared data belong beside the repository"
+def test_the_azure_trace_works_as_it_is(tmp_path, public):
     policies = ("fcfs", "sjf", "srpt", "laps-sd", "oracle-srpt-rounds")
-    line = f"replay --trace {AZURE} --load 0.9 {' '.join(f'--policy {each}' for each in policies)} --repeats 5"
+    line = f"replay --trace {public(AZURE)} --load 0.9 {' '.join(f'--policy {each}' for each in policies)} --repeats 5"
     found = strict(lapsbench(f"{line} --limit 2000 --out run --json -", tmp_path).fine().out)
     assert [cell["policy"] for cell in found["cells"]] == [each for each in policies for _ in range(5)]
     rows = pl.read_parquet(tmp_path / "run/requests.parquet")
@@ -125,6 +124,8 @@ def test_the_azure_trace_works_as_it_is(tmp_path):
         kept = {each: status.count(each) for each in ("finished", "rejected", "unfinished")}
         assert kept == {each: cell[each] for each in kept}
         assert cell["arrivals"] == sum(kept.values()) == 2000
+    lapsbench("report run --html page.html", tmp_path).fine()
+    assert (tmp_path / "page.html").stat().st_size < 2_000_000
 
 
 # the terminal ----------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ ROWS = {"overhead": OVERHEAD, "draft": DRAFT, "verify": VERIFY, "swap_out": SWAP
 
 
 def rule(points, x):
-    """One axis of DESIGN section 4: `points` is {knot: seconds}."""
+    """One axis of docs/model.md: `points` is {knot: seconds}."""
     knots = sorted(points)
     if len(knots) == 1 or x <= knots[0]:
         return points[knots[0]]

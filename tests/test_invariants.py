@@ -1,4 +1,4 @@
-"""The invariants of DESIGN section 9 that a single replay can show, each with a test that names it.
+"""The invariants of docs/invariants.md that a single replay can show, each with a test that names it.
 
 kernel == twin is `test_twin.py`, queueing theory is `test_queueing.py`, the oracle boundary is `test_boundary.py`.
 """

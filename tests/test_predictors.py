@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import kendalltau
 
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.policies.predictors import CLASS_LIMITS, MEAN_TOKENS, parse_predictor, predict
+from lapsbench.policies.predictors import BAND_LIMITS, CLASS_LIMITS, CONFUSION, MEAN_TOKENS, parse_predictor, predict
 
-SSJF = Path(__file__).parents[2] / "shared/data/predictors/ssjf_vicuna-13b_5class.csv"
+SSJF = "predictors/ssjf_vicuna-13b_5class.csv"
 
 
 @pytest.fixture(scope="module")
-def ssjf():
-    assert SSJF.exists(), f"this test reads {SSJF}"
-    return pl.read_csv(SSJF).sample(10_000, seed=1)
+def ssjf(public):
+    return pl.read_csv(public(SSJF)).sample(10_000, seed=1)
 
 
 def lengths(count=5_000):
@@ -57,6 +54,23 @@ def test_no_noise_is_the_oracle():
     assert predicted.tolist() == lengths().tolist()
 
 
+def answers():
+    """Draw as many lengths from every band as the data of the real predictor have there."""
+    ends, random = (1, *BAND_LIMITS, 512), np.random.default_rng(0)
+    sizes = np.array(CONFUSION).sum(axis=1)
+    drawn = [random.integers(*band, size) for *band, size in zip(ends[:-1], ends[1:], sizes, strict=True)]
+    return np.concatenate(drawn).astype(np.int32)
+
+
+def test_classes_err_and_order_as_published_for_the_real_predictor():
+    true = answers()
+    predicted = predict(parse_predictor("classes"), true, 0)[0]
+    drawn, right = np.searchsorted(MEAN_TOKENS, predicted), np.searchsorted(CLASS_LIMITS, true, side="right")
+    assert kendalltau(predicted, true).statistic == pytest.approx(0.63, abs=0.02)
+    assert np.mean(drawn == right) == pytest.approx(0.59, abs=0.01)
+    assert [true[drawn == each].mean() for each in range(5)] == pytest.approx(MEAN_TOKENS, rel=0.05)
+
+
 def test_classes_order_requests_about_as_well_as_the_real_predictor(ssjf):
     true = ssjf["output_tokens"].to_numpy().astype(np.int32)
     real = kendalltau(ssjf["predicted_class"].to_numpy(), true).statistic
@@ -76,9 +90,13 @@ def test_half_a_sigma_of_noise_orders_chat_lengths_like_the_real_predictor():
     assert tau("noisy", chat) == pytest.approx(0.65, abs=0.03)
 
 
-def test_the_means_of_the_predicted_classes_are_those_of_the_data():
-    assert SSJF.exists(), f"this test reads {SSJF}"
-    means = pl.read_csv(SSJF).group_by("predicted_class").agg(pl.col("output_tokens").mean()).sort("predicted_class")
+def test_the_means_of_the_predicted_classes_are_those_of_the_data(public):
+    means = (
+        pl.read_csv(public(SSJF))
+        .group_by("predicted_class")
+        .agg(pl.col("output_tokens").mean())
+        .sort("predicted_class")
+    )
     assert means["output_tokens"].to_list() == pytest.approx(MEAN_TOKENS, abs=0.005)
 
 

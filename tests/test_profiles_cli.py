@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from lapsbench.store.linear import Linear, tabulate, together
 from lapsbench.store.profile import open_profile
 from lapsbench.store.suspicions import suspicions
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 SHIPPED = "h100-llama3.1-8b-eagle3"
 LINEAR = (
     "--target 5.88590713e-3,2.10103129e-5,3.92645679e-8 --draft 2.13526175e-3,8.41429603e-7,2.37768493e-9 "
@@ -23,17 +21,11 @@ LINEAR = (
 )
 
 
-def shared(name):
-    path = SHARED / name
-    assert path.is_file(), f"{path} is missing: this test reads the public data of shared/data"
-    return path
-
-
 # --- import
 
 
-def test_an_imported_profile_replays_the_azure_trace(tmp_path):
-    file = shared("acceptance/specbench_vicuna-7b_sps-68m.jsonl")
+def test_an_imported_profile_replays_the_azure_trace(tmp_path, public):
+    file = public("acceptance/specbench_vicuna-7b_sps-68m.jsonl")
     done = lapsbench(f"profiles import {file} --cost {SHIPPED} --out p", tmp_path).fine()
     assert done.out == "p\n"
     assert (
@@ -42,15 +34,15 @@ def test_an_imported_profile_replays_the_azure_trace(tmp_path):
     assert "see that the acceptance belongs to them" in done.err
     profile = open_profile(str(tmp_path / "p"))
     assert rounds_of(profile.bank, 20).tokens_per_round == pytest.approx(2.502, abs=1e-3)
-    line = f"replay --trace {AZURE} --limit 400 --profile p --policy fcfs --policy srpt --repeats 1 --json -"
+    line = f"replay --trace {public(AZURE)} --limit 400 --profile p --policy fcfs --policy srpt --repeats 1 --json -"
     found = json.loads(lapsbench(line, tmp_path).fine().out)
     assert all(cell["finished"] == 400 for cell in found["cells"])
     assert "acceptance read from specbench_vicuna-7b_sps-68m.jsonl" in found["provenance"]
 
 
-def test_one_recording_serves_every_k(tmp_path):
-    file = shared("acceptance/specdecodebench_llama3.1-8b_sharegpt.jsonl")
-    trace = shared("traces/mooncake_conversation_trace.jsonl")
+def test_one_recording_serves_every_k(tmp_path, public):
+    file = public("acceptance/specdecodebench_llama3.1-8b_sharegpt.jsonl")
+    trace = public("traces/mooncake_conversation_trace.jsonl")
     lapsbench(f"profiles import {file} --cost {SHIPPED} --out p", tmp_path).fine()
     lengths = []
     for k in (1, 3, 5):

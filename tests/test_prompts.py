@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,6 @@ import tiny
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.profile.prompts import Prompt, encode, read_prompts
-
-SPEC_BENCH = Path(__file__).parents[2] / "shared" / "data" / "prompts" / "specbench_questions.jsonl"
 
 
 @pytest.fixture
@@ -35,11 +32,18 @@ def test_the_shipped_set_is_ten_each_of_six_categories():
     assert len({prompt.text for prompt in prompts}) == 60
 
 
-def test_spec_bench_reads_as_it_lies():
-    prompts = read_prompts(SPEC_BENCH)
+def test_spec_bench_reads_as_it_lies(public):
+    prompts = read_prompts(public("prompts/specbench_questions.jsonl"))
     assert len(prompts) == 480
     assert (prompts[0].prompt_id, prompts[0].category) == ("81", "writing")
     assert prompts[0].text.startswith("Compose an engaging travel blog post")
+
+
+def test_a_file_like_spec_benchs_reads_as_it_lies(write):
+    lines = [
+        {"question_id": 81 + i, "category": "qa", "turns": [f"ask {i}", "again"], "reference": []} for i in range(3)
+    ]
+    assert read_prompts(write(*lines)) == [Prompt(str(81 + i), "qa", f"ask {i}") for i in range(3)]
 
 
 def test_the_first_turn_is_the_prompt_and_names_are_optional(write):

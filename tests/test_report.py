@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from commands import AZURE, lapsbench
+import samples
+from commands import lapsbench
 from runs import FIVE, replayed, summary
 
 from lapsbench.core import Workload
@@ -26,10 +27,10 @@ MEGABYTES = 2_000_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a run of five policies at three loads of the Azure trace, its page, and what replay printed."""
-    assert AZURE.is_file(), f"{AZURE} is missing: the shared data belong beside the repository"
+    """A folder with a run of five policies at three loads, of a trace like Azure's, its page, and what was printed."""
     here = tmp_path_factory.mktemp("report")
-    options = f"--trace {AZURE} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2 --slo ttft:500"
+    trace, _ = samples.azure_2023(here)
+    options = f"--trace {trace} --load 0.7,0.8,0.95 --limit 400 --max-batch 8 --repeats 2 --slo ttft:500"
     (here / "table.txt").write_text(replayed(here, "azure", options))
     lapsbench("report azure --html page.html --markdown page.md", here).fine()
     return here

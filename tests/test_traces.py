@@ -24,18 +24,15 @@ from lapsbench.traces.figures import figures
 from lapsbench.traces.recipes import CHAT, CODE, RECIPES, SHIPPED_REQUESTS, SHIPPED_SEED, write_shipped
 from lapsbench.traces.synthetic import generate
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "traces"
-
 NATIVE = "arrival_s,prompt_tokens,output_tokens\n"
 AZURE = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 THREE = NATIVE + "0.5,10,20\n1.25,11,21\n4,12,22\n"
 MOST = 2**31 - 1
 
 
-def shared(name):
-    path = SHARED / name
-    assert path.is_file(), f"{path} is missing: this test reads the public traces of shared/data"
-    return str(path)
+@pytest.fixture
+def shared(public):
+    return lambda name: str(public(f"traces/{name}"))
 
 
 @pytest.fixture
@@ -91,7 +88,7 @@ def holds(trace):
         ("azure_llm_code_v3_1024.csv", 1_024, (1911, 8), (236, 17)),
     ],
 )
-def test_public_traces_read_as_they_lie(name, rows, first, last):
+def test_public_traces_read_as_they_lie(name, rows, first, last, shared):
     trace = open_trace(shared(name))
     assert holds(trace)
     assert len(trace) == rows
@@ -102,19 +99,19 @@ def test_public_traces_read_as_they_lie(name, rows, first, last):
     assert (trace.prompt_tokens[-1], trace.output_tokens[-1]) == last
 
 
-def test_azure_2023_keeps_seven_digits_and_the_span():
+def test_azure_2023_keeps_seven_digits_and_the_span(shared):
     trace = open_trace(shared("AzureLLMInferenceTrace_conv.csv"))
     assert trace.arrival_s[1] == pytest.approx(50.995169 - 46.680590, abs=1e-9)
     assert trace.span_s == pytest.approx(3501.721937, abs=1e-6)
 
 
-def test_the_slice_in_milliseconds_reads_in_seconds():
+def test_the_slice_in_milliseconds_reads_in_seconds(shared):
     trace = open_trace(shared("azure_llm_code_v3_1024.csv"))
     assert trace.arrival_s[1] == pytest.approx(0.233880)
     assert trace.arrival_s[-1] == pytest.approx(350.813259)
 
 
-def test_mooncake_reads_as_it_lies_ties_and_all():
+def test_mooncake_reads_as_it_lies_ties_and_all(shared):
     trace = open_trace(shared("mooncake_conversation_trace.jsonl"))
     assert holds(trace)
     assert len(trace) == 12_031
@@ -538,7 +535,7 @@ def test_a_rate_that_is_none_is_refused(rate):
 @pytest.mark.parametrize(
     ("recipe", "name"), [(CHAT, "AzureLLMInferenceTrace_conv.csv"), (CODE, "AzureLLMInferenceTrace_code.csv")]
 )
-def test_a_recipe_holds_the_figures_of_the_trace_it_names(recipe, name):
+def test_a_recipe_holds_the_figures_of_the_trace_it_names(recipe, name, shared):
     measured = figures(open_trace(shared(name)))
     assert name in recipe.source
     assert recipe.rate_rps == pytest.approx(measured.rate_rps, rel=1e-4)
@@ -568,17 +565,27 @@ def test_the_rank_correlation_asked_for_is_met(rho):
     assert figures(generate(recipe, 20_000, 1)).rank_correlation == pytest.approx(rho, abs=0.015)
 
 
-def test_chat_wanders_and_code_bursts_as_measured():
-    def dispersion(trace, window_s):
-        counts = np.bincount((trace.arrival_s // window_s).astype(int))[:-1]
-        return counts.var() / counts.mean()
+def dispersion(trace):
+    """Return the variance over the mean of the requests in windows of 1, 10 and 60 s."""
+    counts = [np.bincount((trace.arrival_s // window_s).astype(int))[:-1] for window_s in (1, 10, 60)]
+    return np.array([each.var() / each.mean() for each in counts])
 
-    for recipe, name in ((CHAT, "conv"), (CODE, "code")):
-        recorded = open_trace(shared(f"AzureLLMInferenceTrace_{name}.csv"))
-        made = [generate(recipe, len(recorded), seed) for seed in range(12)]
-        for window_s in (1, 10, 60):
-            mean = np.mean([dispersion(trace, window_s) for trace in made])
-            assert 0.6 < mean / dispersion(recorded, window_s) < 1.6
+
+MEASURED = {"conv": (1.39, 3.86, 16.13), "code": (13.19, 71.64, 163.96)}
+"""The dispersion of the Azure traces of 2023."""
+
+
+@pytest.mark.parametrize(("recipe", "name", "requests"), [(CHAT, "conv", 19_366), (CODE, "code", 8_819)])
+def test_chat_wanders_and_code_bursts_as_measured(recipe, name, requests):
+    made = np.mean([dispersion(generate(recipe, requests, seed)) for seed in range(12)], axis=0)
+    assert np.all((made / MEASURED[name] > 0.6) & (made / MEASURED[name] < 1.6))
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_azure_traces_wander_and_burst_so(name, shared):
+    assert dispersion(open_trace(shared(f"AzureLLMInferenceTrace_{name}.csv"))) == pytest.approx(
+        MEASURED[name], abs=0.01
+    )
 
 
 def test_clients_send_zipf_like_shares():

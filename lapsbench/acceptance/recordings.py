@@ -1,4 +1,4 @@
-"""Builds a bank of what engines publish: accepted drafts round by round, or at every position (DESIGN section 3).
+"""Builds a bank of what engines publish: accepted drafts round by round, or at every position.
 
 Prefill gives the first token, so the recorded rounds begin at g = 1, and a recording of them is one token longer than
 they are. A round that starts at g and accepts a drafts says accept_runs[g + j] = a - j for j = 0 .. a. What nobody
@@ -32,7 +32,7 @@ class Recording:
 
     Attributes:
         prompt_tokens: None where the file does not say.
-        accepted: int64 [R], drafts accepted in each round; or at each position from g = 1 on.
+        accepted: int64 [R], drafts accepted in each round; or at each position from g = 0 on.
     """
 
     prompt_id: str
@@ -42,7 +42,12 @@ class Recording:
 
 
 def from_rounds(
-    recordings: Sequence[Recording], draft_tokens_max: int | None, prompt_tokens: int, where: str
+    recordings: Sequence[Recording],
+    draft_tokens_max: int | None,
+    prompt_tokens: int,
+    where: str,
+    *,
+    clip: bool = False,
 ) -> tuple[Bank, tuple[str, ...]]:
     """Return a bank of rounds, and what had to be done to it, for people.
 
@@ -51,11 +56,12 @@ def from_rounds(
         draft_tokens_max: how many drafts the engine made; None: the most that were accepted.
         prompt_tokens: for recordings that do not say.
         where: the file, for errors.
+        clip: rounds that accept more than `draft_tokens_max` count as such, where they are else refused.
 
     Raises:
         LapsbenchError: no recording has a round, or a round accepts more than the engine drafted.
     """
-    kept, notes = _with_rounds(recordings, where)
+    kept, notes = _with_rounds(recordings, 1, where)
     accepted = np.concatenate([each.accepted for each in kept])
     _refuse_absurd(int(accepted.max()), where)  # each is about to become as many values
     emitted = accepted + 1
@@ -63,26 +69,27 @@ def from_rounds(
     begins = np.repeat(ends - emitted, emitted)
     runs = np.repeat(accepted, emitted) - (np.arange(ends[-1]) - begins)
     tokens = np.add.reduceat(emitted, _starts([len(each.accepted) for each in kept]))
-    bank, said = _bank(kept, runs, tokens, draft_tokens_max, prompt_tokens, where, notes)
+    runs = np.insert(runs, np.cumsum(tokens) - tokens, 0)  # g = 0, before each recording's first round
+    bank, said = _bank(kept, runs, tokens + 1, draft_tokens_max, prompt_tokens, where, clip=clip)
     # a smaller k stops inside a recorded round, behind which only the rest of that round is known
-    return bank, (
-        *said,
-        f"exact at the k of its rounds ({bank.draft_tokens_max} at most), a lower bound at a smaller k",
-    )
+    exact = f"exact at the k of its rounds ({bank.draft_tokens_max} at most), a lower bound at a smaller k"
+    return bank, (*notes, *said, exact)
 
 
 def from_positions(
     recordings: Sequence[Recording], draft_tokens_max: int | None, prompt_tokens: int, where: str
 ) -> tuple[Bank, tuple[str, ...]]:
-    """Return a bank of runs at every position from g = 1 on; arguments and errors as for `from_rounds`."""
-    kept, notes = _with_rounds(recordings, where)
+    """Return a bank of runs at every position from g = 0 on; arguments and errors as for `from_rounds`."""
+    kept, notes = _with_rounds(recordings, 2, where)
     runs = np.concatenate([each.accepted for each in kept])
     tokens = np.array([len(each.accepted) for each in kept], dtype=np.int64)
-    return _bank(kept, runs, tokens, draft_tokens_max, prompt_tokens, where, notes)
+    bank, said = _bank(kept, runs, tokens, draft_tokens_max, prompt_tokens, where)
+    return bank, (*notes, *said)
 
 
-def _with_rounds(recordings: Sequence[Recording], where: str) -> tuple[list[Recording], list[str]]:
-    kept = [each for each in recordings if len(each.accepted)]
+def _with_rounds(recordings: Sequence[Recording], least: int, where: str) -> tuple[list[Recording], list[str]]:
+    """Return the recordings of at least so many values, and a note on how many are left out."""
+    kept = [each for each in recordings if len(each.accepted) >= least]
     if not kept:
         raise LapsbenchError("holds no rounds", where=where, hint="a file of an engine that drafted")
     empty = len(recordings) - len(kept)
@@ -96,37 +103,33 @@ def _bank(
     draft_tokens_max: int | None,
     prompt_tokens: int,
     where: str,
-    notes: Sequence[str],
-) -> tuple[Bank, tuple[str, ...]]:
-    """Put the unrecorded g = 0 before each recording's runs, and name the limit they were recorded with."""
-    notes = list(notes)
+    *,
+    clip: bool = False,
+) -> tuple[Bank, list[str]]:
+    """Name the limit that the runs of each recording, end to end, were recorded with."""
+    notes = []
     most = int(runs.max())
     _refuse_absurd(most, where)
     limit = min(most if draft_tokens_max is None else draft_tokens_max, MOST)
     if most > MOST:
         notes.append(f"runs of more than {MOST} drafts: cut there")
-    elif most > limit:
+    elif most > limit and not clip:
         what = f"a round accepts {most} drafts, more than the {limit} it may have had"
         raise LapsbenchError(what, where=where, hint="the number of drafts the engine made, or none")
     unknown = sum(each.prompt_tokens is None for each in recordings)
     if unknown:
         notes.append(f"{unknown} prompts of unknown length: taken as {prompt_tokens}")
-    offsets = np.concatenate([[0], np.cumsum(tokens + 1)])
-    accept_runs = np.zeros(offsets[-1], dtype=np.uint8)
-    recorded = np.ones(len(accept_runs), dtype=bool)
-    recorded[offsets[:-1]] = False
-    accept_runs[recorded] = np.minimum(runs, limit)
     lengths = [prompt_tokens if each.prompt_tokens is None else each.prompt_tokens for each in recordings]
     bank = Bank(
         prompt_id=np.array([each.prompt_id for each in recordings], dtype=object),
         category=np.array([each.category for each in recordings], dtype=object),
         prompt_tokens=np.array(lengths, dtype=np.int32),
-        output_tokens=(tokens + 1).astype(np.int32),
-        offsets=offsets.astype(np.int64),
-        accept_runs=accept_runs,
+        output_tokens=tokens.astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(tokens)]).astype(np.int64),
+        accept_runs=np.minimum(runs, limit).astype(np.uint8),
         draft_tokens_max=limit,
     )
-    return bank, tuple(notes)
+    return bank, notes
 
 
 def _refuse_absurd(most: int, where: str) -> None:

@@ -6,6 +6,7 @@ Whatever is wrong with a record is told by file and row; rows count from 1, blan
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from lapsbench import files
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lapsbench.core import Longs
@@ -34,6 +35,11 @@ class Record:
         """The place, for errors."""
         return f"{self.path}, row {self.row}"
 
+    @property
+    def unanswered(self) -> str:
+        """Why it has no answer: "errors" where the request failed, else an empty text."""
+        return "errors" if self.values.get("error") else ""
+
     def text(self, *names: str) -> str:
         """Return the first of these values that is there, as text; "" where none is."""
         return next((str(self.values[name]) for name in names if self.values.get(name) is not None), "")
@@ -51,6 +57,22 @@ class Record:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**31 or value % 1:
             raise self.fail(f"{name} is {_shown(value)}, not a count")
         return int(value)
+
+    def optional(self, value: object, name: str) -> int | None:
+        """Return a value that is a whole number from 0 up, or is not there.
+
+        Raises:
+            LapsbenchError: it is something else.
+        """
+        return None if value is None else self.count(value, name)
+
+    def part(self, *names: str) -> dict[str, Any]:
+        """Return the object at this path; an empty one where there is none."""
+        found: object = self.values
+        for name in names:
+            found = found.get(name) if isinstance(found, Mapping) else None
+            found = found[0] if isinstance(found, list) and found else found
+        return found if isinstance(found, dict) else {}
 
     def counts(self, value: object, name: str, *, least: int = 0) -> Longs:
         """Return a list that must hold whole numbers from `least` up.
@@ -73,6 +95,16 @@ class Record:
             shown = _shown(value[int(np.argmax(bad))])
             raise self.fail(f"{name} holds {shown}, not a whole number from {least} up")
         return numbers.astype(np.int64)
+
+    def totals(self, accepted: object, rounds: object) -> tuple[int, int] | None:
+        """Return accepted drafts and rounds, where both are told.
+
+        Raises:
+            LapsbenchError: one is no count.
+        """
+        if accepted is None or rounds is None:
+            return None
+        return self.count(accepted, "accepted drafts"), self.count(rounds, "rounds")
 
     def parts(self, value: object, name: str) -> list[Any]:
         """Return a value that must be a list.

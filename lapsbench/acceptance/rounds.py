@@ -1,4 +1,4 @@
-"""How many rounds a recording takes at a draft length, and how many drafts those rounds accept (DESIGN section 3).
+"""How many rounds a recording takes at a draft length, and how many drafts those rounds accept (docs/model.md).
 
 Knows positions and runs; knows nothing of time.
 """

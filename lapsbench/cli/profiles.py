@@ -104,13 +104,12 @@ def _one_line(value: object) -> str:
 
 @profiles.command(name="import")
 def import_profile(
-    out: Annotated[Path, _OUT],
     source: Annotated[
         str | None, typer.Argument(metavar="[FILE]", help="Recorded acceptance: Spec-Bench, vLLM, SGLang, ...")
     ] = None,
     cost: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH|CSV", help="Whose step costs: a profile, or a table of whole-step times."),
+        typer.Option(metavar="NAME|PATH", help="Whose step costs: a profile, or a file of step costs."),
     ] = None,
     draft: Annotated[str, typer.Option(metavar="NAME", help="Which draft, where the file has several.")] = "",
     draft_tokens_max: Annotated[
@@ -119,6 +118,7 @@ def import_profile(
     prompt_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, max=2**31 - 1, help="Length of prompts that the file gives none of.")
     ] = 1,
+    out: Annotated[Path | None, _OUT] = None,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
     """Make a profile of somebody's recorded acceptance and somebody's step costs."""
@@ -127,12 +127,17 @@ def import_profile(
     from lapsbench.store.imported import open_costs, refuse_taken, with_acceptance
     from lapsbench.store.profile import write_profile
 
+    # first: of a file that holds a mean only there is nothing to import, and its error says what to do instead
+    reading = None if source is None else read_acceptance(source, Wanted(draft, draft_tokens_max, prompt_tokens))
     if cost is None:
-        raise UsageError("is missing", where="--cost", hint="a profile of `lapsbench profiles list`, or a CSV of costs")
+        raise UsageError(
+            "is missing", where="--cost", hint="a profile of `lapsbench profiles list`, or a table of costs"
+        )
+    if out is None:
+        raise UsageError("is missing", where="--out", hint="the new profile's folder")
     refuse_taken(out)
     made = open_costs(cost)
-    if source is not None:
-        reading = read_acceptance(source, Wanted(draft, draft_tokens_max, prompt_tokens))
+    if source is not None and reading is not None:
         remark([f"{reading.format}: {len(reading.bank)} recordings, k to {reading.bank.draft_tokens_max}"], quiet=quiet)
         remark([reading.reconciliation, *reading.notes, _pair(made)], quiet=quiet)
         made = with_acceptance(made, reading, source, _command())

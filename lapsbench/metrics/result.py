@@ -54,7 +54,7 @@ class ReplayResult:
 
 
 def to_json(result: ReplayResult) -> dict[str, Any]:
-    """Return what `--json` writes (DESIGN section 7): JSON values only, undefined as None."""
+    """Return what `--json` writes (docs/files.md): JSON values only, undefined as None."""
     return {
         "schema": SCHEMA,
         "trace": result.trace,

@@ -28,7 +28,7 @@ OVERHEAD_DRAFTS = 4
 
 @dataclass(frozen=True, slots=True, order=True)
 class Point:
-    """One row of the cost table, in the words of DESIGN section 6."""
+    """One row of the cost table, in the words of docs/profiles.md."""
 
     component: str
     batch_size: int

@@ -1,7 +1,7 @@
 """Record acceptance: one teacher-forced pass over known outputs gives `accept_runs` for every position and every k.
 
 A round that starts when g output tokens exist drafts after prompt + output[:g]. As long as its drafts are accepted they
-*are* the output, so the draft need only be asked once for each position, with the output before it (DESIGN section 3).
+*are* the output, so the draft need only be asked once for each position, with the output before it (docs/model.md).
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class _Times:
         self.overheads = {row[1]: time_s for row, time_s in self.known.items() if row[0] == "overhead"}
 
     def step(self, batch: int, drafts: Sequence[int], gains: Sequence[float] | None) -> Step:
-        # one grid point is constant along the axis (DESIGN section 4)
+        # one grid point is constant along the axis (docs/model.md)
         overhead = self.overheads.get(batch, next(iter(self.overheads.values())) if len(self.overheads) == 1 else 0.0)
         verify_1 = self._of("verify", batch, 1)
         draft_1 = self._of("draft", batch, drafts[0]) if drafts else None

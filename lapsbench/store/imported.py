@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench.core import Profile
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.store import inference_lab
 from lapsbench.store.linear import Linear, step_model
 from lapsbench.store.profile import COST_FILE, open_profile
+from lapsbench.store.tables import read_costs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ DRAFT_TOKENS_MAX = 8
 
 
 def open_costs(source: str) -> Profile:
-    """Return a profile for its costs: a shipped name, a folder, or inference-lab's table of whole steps.
+    """Return a profile for its costs: a shipped name, a folder, or a file of step costs.
 
     Raises:
         LapsbenchError: it is none of them, or cannot be read.
@@ -32,12 +32,8 @@ def open_costs(source: str) -> Profile:
     path = Path(source)
     if not _is_file(path):
         return open_profile(source)
-    provenance = {
-        "label": f"whole-step times from {path.name}, prefill not priced",
-        "source": f"{path.name}: inference-lab's batch_size,num_draft_tokens,step_seconds",
-        "formulas": {"verify": "the whole step, drafting and overhead in it", "prefill": "none given, none charged"},
-    }
-    return Profile(path.stem, inference_lab.read_costs(path), None, provenance)
+    table = read_costs(path)
+    return Profile(path.stem, table.costs, None, table.provenance)
 
 
 def with_acceptance(costs: Profile, reading: Reading, source: str, command: str) -> Profile:

@@ -1,4 +1,4 @@
-"""Profiles on disk: a folder of cost.parquet and, optionally, acceptance.parquet (DESIGN section 6).
+"""Profiles on disk: a folder of cost.parquet and, optionally, acceptance.parquet (docs/profiles.md).
 
 Whatever a file gets wrong ends here, as one line that names file, column and row; rows count from 1. Behind this door
 a `Profile` is sound: positive finite times, no grid point twice, one acceptance value per output token.
@@ -107,6 +107,15 @@ def _folder(source: str) -> Path:
 
 def _read_costs(path: Path) -> tuple[Costs, Mapping[str, Any]]:
     file = Columns(schema.read_parquet(path, "cost", NEEDED), path)
+    return checked_costs(file), file.provenance()
+
+
+def checked_costs(file: Columns) -> Costs:
+    """Return the costs of a table with the columns `NEEDED`.
+
+    Raises:
+        LapsbenchError: a value that is none, a grid point twice, or no `verify`.
+    """
     costs = Costs(
         file.strings("component"),
         file.numbers("batch_size", least=1),
@@ -120,9 +129,9 @@ def _read_costs(path: Path) -> tuple[Costs, Mapping[str, Any]]:
     file.refuse(unusable, "time_s", costs.time_s, "is not a time", hint="positive seconds, or leaving the row out")
     if not costs.has("verify"):
         what = "no row has the component 'verify'"
-        raise LapsbenchError(what, where=str(path), hint="adding the cost of the target's pass: replay needs it")
+        raise LapsbenchError(what, where=str(file.path), hint="adding the cost of the target's pass: replay needs it")
     _refuse_duplicates(costs, file)
-    return costs, file.provenance()
+    return costs
 
 
 def _refuse_duplicates(costs: Costs, file: Columns) -> None:

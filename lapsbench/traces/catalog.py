@@ -1,9 +1,12 @@
-"""Public traces that can be fetched: where each is, what it holds, under which licence.
+"""Public files that can be fetched: where each is, what it holds, under which licence.
 
-A sha256 is given only where it is known: of the Azure traces of 2023 from the files themselves (a test counts again),
-of BurstGPT 1 as this project was handed it, of Azure 2024 and BurstGPT 3 as several public projects that fetched them
-state alike, of BurstGPT 2 as one does; rows and bytes likewise. None is guessed: where it is None, a download is taken
-as it comes, and its sha256 is told.
+`CATALOG` has the traces; `RECORDINGS` the recordings and prompts that tests and measurements of this repository read.
+
+A sha256 is given only where it is known: of Azure 2023, Mooncake's chat and `RECORDINGS` from the files as this project
+was handed them (a test counts again; none could be fetched from its address to compare), of BurstGPT 1 as this project
+was handed it, of Azure 2024 and BurstGPT 3 as several public projects that fetched them state alike, of BurstGPT 2 as
+one does; rows and bytes likewise. None is guessed: where it is None, a download is taken as it comes, and its sha256 is
+told.
 """
 
 from __future__ import annotations
@@ -21,12 +24,18 @@ _AZURE = "https://raw.githubusercontent.com/Azure/AzurePublicDataset/master/data
 _AZURE_2024 = "https://github.com/Azure/AzurePublicDataset/releases/download/dataset-llm-2024"
 _BURSTGPT = "https://github.com/HPMLL/BurstGPT/releases/download/v2.0"
 _MOONCAKE = "https://raw.githubusercontent.com/kvcache-ai/Mooncake/main/FAST25-release/traces"
+_SPECBENCH_ANSWERS = (
+    "https://raw.githubusercontent.com/yukiki-jc/Spec-Bench/3b73a28cde526f453b6fb9fe5ca91bc9f0731853"
+    "/data/spec_bench/model_answer"
+)
+_REST = "https://raw.githubusercontent.com/FasterDecoding/REST/99671847f87d80225549c73ddb5f4fa8c1f912ce"
 _CC_BY = "CC-BY-4.0"
+_APACHE = "Apache-2.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A trace that can be fetched; None where something is not known."""
+    """A file that can be fetched; None where something is not known."""
 
     name: str
     url: str
@@ -118,10 +127,10 @@ _ENTRIES = (
     Entry(
         "mooncake-conversation",
         f"{_MOONCAKE}/conversation_trace.jsonl",
-        None,
+        "b8cbb061a85206d729d91cdc2981f43c9e0d99209dce588d3af5f7934408b9df",
         12_031,
-        None,
-        "Apache-2.0",
+        3_029_533,
+        _APACHE,
         "Kimi chat, one hour, prompts to 126k",
     ),
     Entry(
@@ -130,11 +139,50 @@ _ENTRIES = (
         None,
         None,
         None,
-        "Apache-2.0",
+        _APACHE,
         "Kimi tools and agents, one hour",
     ),
 )
+_RECORDINGS = (
+    Entry(
+        "specbench-eagle",
+        f"{_SPECBENCH_ANSWERS}/vicuna-7b-v1.3-eagle-float16-temperature-0.0.jsonl",
+        "5919ee7e94f5de69c03269eebfafda13196c5dcaed5c21eb400e5621348c09a1",
+        480,
+        575_812,
+        _APACHE,
+        "Spec-Bench, vicuna-7b with EAGLE",
+    ),
+    Entry(
+        "specbench-68m",
+        f"{_SPECBENCH_ANSWERS}/vicuna-7b-v1.3-sps-68m-float16-temp-0.0.jsonl",
+        "22701dd9f8f7fdef547375fa786d2ff4fff0d2b9b08a96ba68fc72b9b9c0a8d6",
+        480,
+        608_565,
+        _APACHE,
+        "Spec-Bench, vicuna-7b with a draft of 68M",
+    ),
+    Entry(
+        "mtbench-rest",
+        f"{_REST}/llm_judge/data/mt_bench/model_answer/rest-vicuna-7b-v1.5-temperature-0.0-top_p-0.jsonl",
+        "f3606e1e1fc22fe4591cd8f00d67dc17970b5581081199ec86a724277ec7a9f3",
+        80,
+        248_264,
+        _APACHE,
+        "MT-Bench, vicuna-7b with REST",
+    ),
+    Entry(
+        "specbench-questions",
+        "https://raw.githubusercontent.com/hemingkx/Spec-Bench/main/data/spec_bench/question.jsonl",
+        "4b6d33e79484f9841c487ee87d1cf6aa8c6066f61d5d482ff09e5a007fafdf04",
+        480,
+        698_768,
+        _APACHE,
+        "Spec-Bench's questions; parts carry their own terms",
+    ),
+)
 CATALOG: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+RECORDINGS: Mapping[str, Entry] = MappingProxyType({entry.name: entry for entry in _RECORDINGS})
 
 
 def cache_folder() -> Path:

@@ -1,6 +1,6 @@
-"""The registry of acceptance formats: one file each, told apart by the first record.
+"""The registry of acceptance formats: one file each, told apart by content.
 
-A new format is a file here with a `READER`, and its line in `READERS`.
+A new format is a file here with a `READER`, and its line in `TEXTS` or, for JSON, in `READERS`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapsbench import files
-from lapsbench.acceptance.readers import inference_lab, per_round, sglang, specbench, specdecodebench, vllm
+from lapsbench.acceptance.readers import (
+    aiperf,
+    eagle,
+    inference_lab,
+    llamacpp,
+    per_round,
+    rounds_parquet,
+    sglang,
+    specbench,
+    specdecodebench,
+    tensorrt_llm,
+    vllm,
+    vllm_log,
+)
 from lapsbench.acceptance.readers.reading import Wanted
 from lapsbench.acceptance.records import read_records
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
-    from lapsbench.acceptance.readers.reading import Reader, Reading
+    from lapsbench.acceptance.readers.reading import Reader, Reading, TextReader
 
 READERS: tuple[Reader, ...] = (
     specbench.READER,
@@ -24,23 +37,30 @@ READERS: tuple[Reader, ...] = (
     per_round.SAMPLES,
     vllm.READER,
     sglang.READER,
+    aiperf.READER,
+    eagle.READER,
+    llamacpp.READER,
+    tensorrt_llm.READER,
 )
+TEXTS: tuple[TextReader, ...] = (inference_lab.READER, rounds_parquet.READER, vllm_log.READER)
 
 
 def read_acceptance(source: str, wanted: Wanted | None = None) -> Reading:
     """Read a file of recorded acceptance, in any of the known formats; gzip and zstd are unpacked.
 
     Raises:
-        LapsbenchError: the file cannot be read, or is of no known format.
+        LapsbenchError: the file cannot be read, is of no known format, or holds a mean only.
     """
     path, wanted = Path(source), wanted or Wanted()
     text = files.text(path)
-    if text.lstrip().startswith(inference_lab.HEADER):
-        return inference_lab.read_rounds(path, text, wanted)
+    for known in TEXTS:
+        if known.knows(text):
+            return known.read(text, path, wanted)
     if not text.lstrip().startswith((b"{", b"[")):
-        raise _unknown(path, "is neither JSON nor a CSV of rounds")
+        raise _unknown(path, "is neither JSON nor a table of rounds")
     records = read_records(path, text)
-    reader = next((reader for reader in READERS if records and reader.knows(records[0])), None)
+    # the first records may be errors, of which no format knows anything
+    reader = next((reader for record in records for reader in READERS if reader.knows(record)), None)
     if reader is None:
         keys = ", ".join(repr(key[:40]) for key in list(records[0].values)[:12]) if records else "none"
         raise _unknown(path, f"no known format of acceptance has these keys: {keys}")
@@ -48,5 +68,6 @@ def read_acceptance(source: str, wanted: Wanted | None = None) -> Reading:
 
 
 def _unknown(path: Path, what: str) -> LapsbenchError:
-    known = "; ".join(f"{reader.needs} ({reader.name})" for reader in READERS)
-    return LapsbenchError(what, where=str(path), hint=f"a file with one of: {known}; commits,category,a0,... (CSV)")
+    formats = [(reader.needs, reader.name) for reader in READERS] + [(text.needs, text.name) for text in TEXTS]
+    known = "; ".join(f"{needs} ({name})" for needs, name in formats)
+    return LapsbenchError(what, where=str(path), hint=f"a file with one of: {known}")

@@ -7,13 +7,13 @@ names no requests: the rounds of a category, as they come, are cut into recordin
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import polars as pl
 
 from lapsbench import files
-from lapsbench.acceptance.readers.reading import Reading
+from lapsbench.acceptance.readers.reading import Reading, TextReader
 from lapsbench.acceptance.recordings import Recording, from_rounds
 from lapsbench.errors import LapsbenchError
 
@@ -22,17 +22,11 @@ if TYPE_CHECKING:
 
     from lapsbench.acceptance.readers.reading import Wanted
 
-NAME = "inference-lab rounds"
-HEADER = b"commits,category,a0"
+_HEADER = b"commits,category,a0"
 ROUNDS = 64
 
 
-def read_rounds(path: Path, text: bytes, wanted: Wanted) -> Reading:
-    """Read a CSV of rounds.
-
-    Raises:
-        LapsbenchError: it does not read as such.
-    """
+def _read(text: bytes, path: Path, wanted: Wanted) -> Reading:
     try:
         frame = pl.read_csv(io.BytesIO(text.lstrip()), infer_schema=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
@@ -52,7 +46,7 @@ def read_rounds(path: Path, text: bytes, wanted: Wanted) -> Reading:
     bank, notes = from_rounds(recordings, wanted.draft_tokens_max or drafts, wanted.prompt_tokens, str(path))
     read = 1 + float(commits.mean()) if len(commits) else None  # type: ignore[arg-type]
     cut = f"{len(commits)} rounds of no named request: cut into {len(recordings)} recordings of {ROUNDS} rounds or less"
-    return Reading(NAME, bank, read, None, (cut, *notes))
+    return Reading(_NAME, bank, read, None, (cut, *notes), answers=len(recordings))
 
 
 def _cut(
@@ -65,3 +59,9 @@ def _cut(
             label = f"{name or 'rounds'}-{start // ROUNDS}"
             recordings.append(Recording(label, str(name), None, own[start : start + ROUNDS]))
     return recordings
+
+
+_NAME = "inference-lab rounds"
+READER: Final = TextReader(
+    _NAME, "commits,category,a0,... (CSV)", lambda text: text.lstrip().startswith(_HEADER), _read
+)

@@ -42,6 +42,7 @@ def _read(records: list[Record], path: Path, wanted: Wanted) -> Reading:
         read=1 + float(accepted.mean()),
         stated=_stated(records),
         notes=(f"{len(records)} rounds of {len(answers)} answers", *_checked(answers, samples), *notes),
+        answers=len(answers),
     )
 
 

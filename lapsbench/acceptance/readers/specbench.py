@@ -46,6 +46,7 @@ def _read(records: list[Record], path: Path, wanted: Wanted) -> Reading:
         stated=new_tokens / steps,
         notes=(f"{len(records)} questions, {len(turns)} turns", *notes),
         provenance={"models": {"pair": records[0].text("model_id")}},
+        answers=len(turns),
     )
 
 

@@ -1,7 +1,8 @@
 """SpecDecode-Bench recordings: at every position of an answer, the tokens a round starting there would emit.
 
-`acc_eagle.acc_len[g - 1]` is what a round after g tokens emits, bonus included; `acc_ngram` beside it is another
-draft's. The list is often shorter than the answer: its own length counts.
+`acc_eagle.acc_len[g]` is what a round that starts when g tokens are out emits, bonus included (1 at g = 0, before
+prefill's token); `acc_ngram` beside it is another draft's. The list is often shorter than the answer: its own length
+counts.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def _read(records: list[Record], path: Path, wanted: Wanted) -> Reading:
     bank, notes = from_positions(recordings, wanted.draft_tokens_max, wanted.prompt_tokens, str(path))
     others = [each for each in drafts if each != draft]
     notes = (f"draft {draft}" + (f"; the file also has {', '.join(others)}: --draft" if others else ""), *notes)
-    return Reading(_NAME, bank, notes=notes, provenance={"models": {"draft": draft}})
+    return Reading(_NAME, bank, notes=notes, provenance={"models": {"draft": draft}}, answers=len(records))
 
 
 def _recording(record: Record, draft: str) -> Recording:

@@ -16,7 +16,7 @@ from lapsbench.core import REJECTED
 from lapsbench.metrics.pool import policies
 
 if TYPE_CHECKING:
-    from lapsbench.core import Floats, Longs
+    from lapsbench.core import Engine, Floats, Longs
     from lapsbench.reading import Run
     from lapsbench.store.saved import Requests
 
