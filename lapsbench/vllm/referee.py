@@ -11,18 +11,17 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vllm import SamplingParams
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler as StockAsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler as StockScheduler
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
+from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
+
 from lapsbench.policies.registry import vllms_own
 from lapsbench.sim.reference.common import Live, Twin, View
 from lapsbench.vllm.config import configured, memory
-
-from vllm import SamplingParams  # isort: skip - after the environment that config sets
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler as StockAsyncScheduler  # isort: skip
-from vllm.v1.core.sched.scheduler import Scheduler as StockScheduler  # isort: skip
-from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput  # isort: skip
-from vllm.v1.request import Request  # isort: skip
-from vllm.v1.structured_output import StructuredOutputManager  # isort: skip
-
-from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler  # isort: skip
+from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler
 
 if TYPE_CHECKING:
     from lapsbench.core import Engine, Outcome, Policy, Workload
