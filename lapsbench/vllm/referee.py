@@ -19,13 +19,14 @@ from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
 from lapsbench.policies.registry import vllms_own
-from lapsbench.sim.reference.common import Live, Twin, View
+from lapsbench.sim.reference.common import Live, Twin
 from lapsbench.vllm.config import configured, memory
 from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler
 
 if TYPE_CHECKING:
     from lapsbench.core import Engine, Outcome, Policy, Workload
     from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.reference.ranks import View
     from lapsbench.sim.setup import Setup
 
 TOKEN = 7
@@ -93,11 +94,11 @@ class Referee(Twin[Live]):
         return made
 
     def blocks(self) -> int:
-        """Return the KV blocks there are, or more than everybody needs."""
+        """Return the KV blocks there are; of an unlimited memory more than everybody needs, copies in the cache too."""
         engine, work = self.engine, self.work
         extra = engine.draft_tokens + engine.lookahead_tokens + engine.block_tokens
         need = int(((work.prompt_tokens + work.output_tokens + extra) // engine.block_tokens + 1).sum())
-        return min(engine.kv_blocks, 2 * need + 1)
+        return min(engine.kv_blocks, 2 * need + 4096)
 
     # arrivals -------------------------------------------------------------------------------------------------------
 

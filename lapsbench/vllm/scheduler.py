@@ -20,7 +20,7 @@ from vllm.v1.core.sched.scheduler import Scheduler as VllmScheduler
 
 from lapsbench.core import SYSTEM, Policy
 from lapsbench.policies.registry import find
-from lapsbench.sim.reference.common import Ranks, View
+from lapsbench.sim.reference.ranks import Ranks, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
