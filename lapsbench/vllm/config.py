@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import os
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-for _name, _value in {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}.items():
-    os.environ.setdefault(_name, _value)
 
 import torch
 from vllm import EngineArgs
@@ -79,6 +72,8 @@ def _made(method: str) -> Any:
             drafts["model"] = _stub(Path(folder, "eagle"), architectures=["EagleLlamaForCausalLM"])
         else:
             drafts["model"] = _stub(Path(folder, "draft"))
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; asked for, never taken
+        logging.getLogger("vllm").setLevel(logging.ERROR)  # what it says is about a server that is not there
         return EngineArgs(
             model=_stub(Path(folder, "model")),
             skip_tokenizer_init=True,

@@ -11,22 +11,24 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vllm import SamplingParams
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler as StockAsyncScheduler
+from vllm.v1.core.sched.scheduler import Scheduler as StockScheduler
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
+from vllm.v1.request import Request
+from vllm.v1.structured_output import StructuredOutputManager
+
 from lapsbench.policies.registry import vllms_own
-from lapsbench.sim.reference.common import Live, Twin, View
+from lapsbench.sim.reference.common import Live, Twin
 from lapsbench.vllm.config import configured, memory
-
-from vllm import SamplingParams  # isort: skip - after the environment that config sets
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler as StockAsyncScheduler  # isort: skip
-from vllm.v1.core.sched.scheduler import Scheduler as StockScheduler  # isort: skip
-from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput  # isort: skip
-from vllm.v1.request import Request  # isort: skip
-from vllm.v1.structured_output import StructuredOutputManager  # isort: skip
-
-from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler  # isort: skip
+from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lapsbench.core import Engine, Outcome, Policy, Workload
     from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.reference.ranks import View
     from lapsbench.sim.setup import Setup
 
 TOKEN = 7
@@ -94,11 +96,11 @@ class Referee(Twin[Live]):
         return made
 
     def blocks(self) -> int:
-        """Return the KV blocks there are, or more than everybody needs."""
+        """Return the KV blocks there are; of an unlimited memory more than everybody needs, copies in the cache too."""
         engine, work = self.engine, self.work
         extra = engine.draft_tokens + engine.lookahead_tokens + engine.block_tokens
         need = int(((work.prompt_tokens + work.output_tokens + extra) // engine.block_tokens + 1).sum())
-        return min(engine.kv_blocks, 2 * need + 1)
+        return min(engine.kv_blocks, 2 * need + 4096)
 
     # arrivals -------------------------------------------------------------------------------------------------------
 
@@ -249,6 +251,16 @@ class Referee(Twin[Live]):
         return super().outcome()
 
 
-def replay(work: Workload, engine: Engine, policy: Policy, costs: StepCosts, setup: Setup) -> Outcome:
-    """Replay one policy on the installed vLLM's scheduler. Same arguments as `sim.reference.replay`."""
-    return Referee(work, engine, policy, costs, setup).run()
+def replay(
+    work: Workload,
+    engine: Engine,
+    policy: Policy,
+    costs: StepCosts,
+    setup: Setup,
+    progress: Callable[[int], None] | None = None,
+) -> Outcome:
+    """Replay one policy on the installed vLLM's scheduler. Same arguments and same result as `sim.kernel.replay`."""
+    outcome = Referee(work, engine, policy, costs, setup).run()
+    if progress is not None:
+        progress(len(work))
+    return outcome

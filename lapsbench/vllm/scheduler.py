@@ -20,12 +20,11 @@ from vllm.v1.core.sched.scheduler import Scheduler as VllmScheduler
 
 from lapsbench.core import SYSTEM, Policy
 from lapsbench.policies.registry import find
-from lapsbench.sim.reference.common import Ranks, View
+from lapsbench.sim.reference.ranks import Ranks, View
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from numpy.typing import NDArray
     from vllm.v1.request import Request
 
 PREDICTIONS = ("predicted_tokens", "predicted_class", "predicted_rounds", "prefill_s")
@@ -120,7 +119,7 @@ class Ranked(VllmScheduler):
         self.ended_s, self.busy = -math.inf, False
         self.composed: list[float] = []
 
-    def unlearnt(self) -> NDArray[np.void]:
+    def unlearnt(self) -> Any:
         """Return what a policy sees of the engine where nothing was calibrated."""
         system = np.zeros(1, SYSTEM)
         for name in ("mean_tokens_per_round", "mean_round_s", "mean_service_s", "service_p20_s"):

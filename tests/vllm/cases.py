@@ -25,6 +25,7 @@ class Ask:
     caches: tuple[bool, ...] = (False, True)
     scheduling: tuple[str, ...] = ("sync", "async")
     on_preempt: tuple[str, ...] = ("recompute",)
+    budgets: tuple[int, ...] = (16, 64, 64, 100, 256, 512, 8192)
 
 
 @st.composite
@@ -61,7 +62,7 @@ def engines(draw, work: Workload, ask: Ask) -> Engine:
         draft_tokens=draw(st.sampled_from(ask.drafts)),
         on_preempt=draw(st.sampled_from(ask.on_preempt)),
         rules="vllm",
-        batched_tokens=draw(st.sampled_from((64, 64, 100, 256, 512, 8192))),
+        batched_tokens=draw(st.sampled_from(ask.budgets)),
         block_tokens=draw(st.sampled_from((1, 16, 128))),
         draft_method=draw(st.sampled_from(ask.methods)),
         prefix_cache=draw(st.sampled_from(ask.caches)),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.sim.reference.common import chunk_time, interpolate
 from lapsbench.sim.reference.ideal import Ideal
+from lapsbench.sim.reference.prices import chunk_time, interpolate
 from lapsbench.sim.reference.vllm import Vllm
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What both engines have in common, in plain Python: arrivals, ranks, prices, emission, and what became of whom.
+"""What both engines have in common, in plain Python: arrivals, emission, and what became of whom.
 
 A rule set is a subclass that says how a step is made up. The price tables are shared with the kernel (`sim/cost.py`,
 tested on its own), and nothing else.
@@ -13,116 +13,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from lapsbench.core import FINISHED, REJECTED, SCRATCH, UNFINISHED, Engine, Outcome, Policy, Workload
-from lapsbench.errors import LapsbenchError
-from lapsbench.policies.binding import plain
-from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.core import FINISHED, REJECTED, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.sim.reference.prices import Prices
+from lapsbench.sim.reference.ranks import Ranks, View, view_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from numpy.typing import NDArray
-
-    from lapsbench.core import Floats
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
-
-
-@dataclass
-class View:
-    """The job as its policy sees it: `core.JOB`, in plain Python."""
-
-    arrival_s: float
-    prompt_tokens: int
-    predicted_tokens: float
-    predicted_class: int = 0
-    predicted_rounds: float = math.nan
-    prefill_s: float = 0.0
-    priority: int = 0
-    last_run_step: int = -1
-    attained_s: float = 0.0
-    review_s: float = math.inf
-    review_step: float = math.inf
-    client_tokens: float = 0.0
-    emitted_tokens: int = 0
-    rounds: int = 0
-    accepted_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        self.last_run_s = self.arrival_s
-        self.prefill_left_tokens = self.prompt_tokens
-        self.scratch = np.zeros(SCRATCH)
-
-
-@dataclass
-class SystemView:
-    """Everything else a policy sees: `core.SYSTEM`, in plain Python."""
-
-    now_s: float
-    step: int
-    max_batch: int
-    draft_tokens: int
-    mean_tokens_per_round: float
-    mean_round_s: float
-    mean_service_s: float
-    service_p20_s: float
-    params: list[float]
-    table: list[float]
-
-
-@dataclass
-class Client:
-    """A client's virtual token counter: lift + w_in * prompt tokens + w_out * emitted tokens."""
-
-    lift: float = 0.0
-    prompt_tokens: int = 0
-    emitted_tokens: int = 0
-
-
-class Ranks:
-    """A policy, asked: what it has learnt, and the counters of the clients it charges."""
-
-    def __init__(self, policy: Policy, system: NDArray[np.void]) -> None:
-        self.policy = policy
-        names = system.dtype.names or ()
-        self.system = SystemView(**{name: system[name].tolist() for name in names})
-        self.rank = plain(policy)
-        self.clients: dict[int, Client] = {}
-
-    def client(self, number: int) -> Client:
-        """Return a client's counter."""
-        return self.clients.setdefault(number, Client())
-
-    def counter(self, number: int) -> float:
-        """Return what a client was charged; 0 where the policy charges nothing."""
-        weights = self.policy.client_weights
-        if weights is None:
-            return 0.0
-        mine = self.client(number)
-        w_in, w_out = (self.policy.parameters[name] for name in weights)
-        return mine.lift + w_in * mine.prompt_tokens + w_out * mine.emitted_tokens
-
-    def lift(self, number: int, waiting: set[int]) -> None:
-        """Lift a client that returns to the lowest counter of those with waiting jobs (VTC, algorithm 2)."""
-        if self.policy.client_weights and waiting and number not in waiting:
-            least = min(self.counter(other) for other in waiting)
-            self.client(number).lift += max(0.0, least - self.counter(number))
-
-    def due(self, view: View, now_s: float, step: int) -> bool:
-        """Say whether a job that waits is to be asked again."""
-        return self.policy.rerank == "step" or view.review_s <= now_s or view.review_step <= step
-
-    def ask(self, request: int, view: View, client: int, now_s: float, step: int) -> float:
-        """Ask the policy for a job's rank."""
-        self.system.now_s, self.system.step = now_s, step
-        view.review_s = view.review_step = math.inf
-        view.client_tokens = self.counter(client)
-        rank = self.rank(view, self.system)
-        if math.isnan(rank):
-            raise LapsbenchError(
-                f"returned NaN for request {request}", where=f"policy {self.policy.name!r}", hint="guarding divisions"
-            )
-        return rank
 
 
 @dataclass(eq=False)
@@ -153,45 +50,6 @@ class Live:
     def order(self) -> tuple[float, int]:
         """(rank, arrival, index): requests are numbered by arrival, so the number breaks ties as arrival would."""
         return self.rank, self.request
-
-
-class Prices:
-    """What a step costs, and how many look-ups were beyond the measured grid."""
-
-    def __init__(self, costs: StepCosts, draft_tokens: int) -> None:
-        self.costs, self.draft_tokens = costs, draft_tokens
-        self.lookups = self.lookups_beyond = 0
-
-    def step(self, batch: int, contexts: list[int], chunks: Iterable[tuple[int, int]], swap_s: float = 0.0) -> float:
-        """Return the seconds of a step: contexts of jobs that do a round, (tokens, cached) of those that prefill."""
-        k, m = self.draft_tokens, len(contexts)
-        overhead = self.part(OVERHEAD, batch, 0)
-        draft = verify = work = 0.0
-        if m > 0:
-            context = sum(contexts) / m
-            if k > 0:
-                draft = self.part(DRAFT, m, context)
-            verify = self.part(VERIFY, m, context)
-        for number, (tokens, cached) in enumerate(chunks):
-            shared = m > 0 or number > 0
-            work += self.chunk(PREFILL, tokens, cached, shared=shared)
-            if k > 0:
-                work += self.chunk(DRAFT_PREFILL, tokens, cached, shared=shared)
-        return overhead + draft + verify + work + swap_s
-
-    def part(self, component: int, batch: int, context: float) -> float:
-        """Look a component up, and count whether that was beyond the measured grid."""
-        self.lookups += 1
-        self.lookups_beyond += int(context > self.costs.step_limit[component, batch])
-        return max(0.0, interpolate(self.costs.context, self.costs.step_s[component, batch], context))
-
-    def chunk(self, component: int, tokens: int, cached: int, *, shared: bool) -> float:
-        """Price a prefill chunk; one that shares its pass over the weights pays only what it adds."""
-        self.lookups += 1
-        most_tokens, most_cached = self.costs.chunk_limit[component]
-        self.lookups_beyond += int(tokens > most_tokens or cached > most_cached)
-        full = chunk_time(self.costs, component, tokens, cached)
-        return max(0.0, full - chunk_time(self.costs, component, 1, 0)) if shared else full
 
 
 Job = TypeVar("Job", bound=Live)
@@ -331,32 +189,3 @@ class Twin(ABC, Generic[Job]):
             stopped=self.stopped,
             resumes=np.array([job.resumes for job, _, _ in rows], dtype=np.int32),
         )
-
-
-def view_of(work: Workload, setup: Setup, request: int, step: int) -> View:
-    """Return what a policy sees of a request that arrives before step number `step`."""
-    return View(
-        arrival_s=float(work.arrival_s[request]),
-        prompt_tokens=int(work.prompt_tokens[request]),
-        predicted_tokens=float(work.predicted_tokens[request]),
-        predicted_class=int(work.predicted_class[request]),
-        predicted_rounds=float(setup.predicted_rounds[request]),
-        prefill_s=float(setup.prefill_s[request]),
-        priority=int(work.priority[request]),
-        last_run_step=step - 1,
-    )
-
-
-def interpolate(knots: Floats, values: Floats, x: float) -> float:
-    """Piecewise linear: constant below the first knot (and with one), linear continuation beyond the last."""
-    if len(knots) == 1 or x <= knots[0]:
-        return float(values[0])
-    left = max(i for i in range(len(knots) - 1) if knots[i] <= x)
-    fraction = (x - float(knots[left])) / float(knots[left + 1] - knots[left])
-    return float(values[left]) + fraction * float(values[left + 1] - values[left])
-
-
-def chunk_time(costs: StepCosts, component: int, tokens: int, cached: int) -> float:
-    """Prefill time of `tokens` new tokens over `cached` ones: along cached tokens first, then along new ones."""
-    lines = np.array([interpolate(costs.cached, row, cached) for row in costs.chunk_s[component]])
-    return max(0.0, interpolate(costs.query, lines, tokens))

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
-from lapsbench.sim.reference.common import Live, Twin, View
+from lapsbench.sim.reference.common import Live, Twin
+
+if TYPE_CHECKING:
+    from lapsbench.sim.reference.ranks import View
 
 
 @dataclass(eq=False)

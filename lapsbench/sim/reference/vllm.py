@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lapsbench.policies.registry import vllms_own
 from lapsbench.sim.reference.blocks import Block, Holding, Memory
-from lapsbench.sim.reference.common import Live, Twin, View
+from lapsbench.sim.reference.common import Live, Twin
+
+if TYPE_CHECKING:
+    from lapsbench.sim.reference.ranks import View
 
 
 @dataclass(eq=False)

@@ -52,7 +52,7 @@ def forget(sim: Any, count: int) -> None:
             count -= 1
             continue
         counts = ints(sim.entry_place_at)
-        gone = min(count, np.int64(counts[entry]))
+        gone: int = min(count, int(counts[entry]))
         counts[entry] -= gone
         count -= gone
         if counts[entry] == 0:

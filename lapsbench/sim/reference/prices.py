@@ -1,0 +1,69 @@
+"""What a step costs, in plain Python: docs/model.md, on the tables of `sim/cost.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from lapsbench.core import Floats
+    from lapsbench.sim.cost import StepCosts
+
+
+class Prices:
+    """What a step costs, and how many look-ups were beyond the measured grid."""
+
+    def __init__(self, costs: StepCosts, draft_tokens: int) -> None:
+        self.costs, self.draft_tokens = costs, draft_tokens
+        self.lookups = self.lookups_beyond = 0
+
+    def step(self, batch: int, contexts: list[int], chunks: Iterable[tuple[int, int]], swap_s: float = 0.0) -> float:
+        """Return the seconds of a step: contexts of jobs that do a round, (tokens, cached) of those that prefill."""
+        k, m = self.draft_tokens, len(contexts)
+        overhead = self.part(OVERHEAD, batch, 0)
+        draft = verify = work = 0.0
+        if m > 0:
+            context = sum(contexts) / m
+            if k > 0:
+                draft = self.part(DRAFT, m, context)
+            verify = self.part(VERIFY, m, context)
+        for number, (tokens, cached) in enumerate(chunks):
+            shared = m > 0 or number > 0
+            work += self.chunk(PREFILL, tokens, cached, shared=shared)
+            if k > 0:
+                work += self.chunk(DRAFT_PREFILL, tokens, cached, shared=shared)
+        return overhead + draft + verify + work + swap_s
+
+    def part(self, component: int, batch: int, context: float) -> float:
+        """Look a component up, and count whether that was beyond the measured grid."""
+        self.lookups += 1
+        self.lookups_beyond += int(context > self.costs.step_limit[component, batch])
+        return max(0.0, interpolate(self.costs.context, self.costs.step_s[component, batch], context))
+
+    def chunk(self, component: int, tokens: int, cached: int, *, shared: bool) -> float:
+        """Price a prefill chunk; one that shares its pass over the weights pays only what it adds."""
+        self.lookups += 1
+        most_tokens, most_cached = self.costs.chunk_limit[component]
+        self.lookups_beyond += int(tokens > most_tokens or cached > most_cached)
+        full = chunk_time(self.costs, component, tokens, cached)
+        return max(0.0, full - chunk_time(self.costs, component, 1, 0)) if shared else full
+
+
+def interpolate(knots: Floats, values: Floats, x: float) -> float:
+    """Piecewise linear: constant below the first knot (and with one), linear continuation beyond the last."""
+    if len(knots) == 1 or x <= knots[0]:
+        return float(values[0])
+    left = max(i for i in range(len(knots) - 1) if knots[i] <= x)
+    fraction = (x - float(knots[left])) / float(knots[left + 1] - knots[left])
+    return float(values[left]) + fraction * float(values[left + 1] - values[left])
+
+
+def chunk_time(costs: StepCosts, component: int, tokens: int, cached: int) -> float:
+    """Prefill time of `tokens` new tokens over `cached` ones: along cached tokens first, then along new ones."""
+    lines = np.array([interpolate(costs.cached, row, cached) for row in costs.chunk_s[component]])
+    return max(0.0, interpolate(costs.query, lines, tokens))
