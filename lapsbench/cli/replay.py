@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,9 +145,9 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
         say("reading")
         from lapsbench.replay import Replayer
 
-        replayer = Replayer(wanted, out, say)
-        bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
-        return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
+        with closing(Replayer(wanted, out, say)) as replayer:
+            bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
+            return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
 
 
 def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:
