@@ -20,6 +20,7 @@ from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.planning import plan as plan_of
+from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
 from lapsbench.sim.sweep import Cell, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
@@ -50,7 +51,7 @@ class Replayer:
         self.slo = scenario.parsed_slo
         self.plan, self.baseline = plan_of(scenario)
         self.resumed = 0
-        self.remarks: list[str] = []
+        self.remarks: list[str] = [compiler.remark] if compiler.remark else []
         self._base = _base_key(self.plan)
         with ExitStack() as held:
             # before anything is compiled or replayed: a bad --out should fail at once
