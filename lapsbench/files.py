@@ -120,9 +120,9 @@ def _in_place(path: Path, real: Path) -> bool:
 
 
 def cannot_write(error: OSError, where: str) -> LapsbenchError:
-    """Return what to say when a file cannot be written; Arrow hides the reason in a longer text."""
+    """Return what to say when a file cannot be written; Arrow and polars hide the reason in a longer text."""
     reason = error.strerror or str(error).partition("Detail: ")[2] or str(error)
-    reason = reason.partition("] ")[2] or reason
+    reason = (reason.partition("] ")[2] or reason).partition(" (os error")[0]
     return LapsbenchError(f"cannot write: {reason}", where=where, hint="another place, or more room on the disk")
 
 
