@@ -19,6 +19,13 @@ from lapsbench.errors import LapsbenchError
 
 VARIABLE = "NUMBA_CACHE_DIR"
 njit: Any = numba.njit
+_made: list[str] = []
+
+
+def forget() -> None:
+    """Remove the private folder, where there is one."""
+    while _made:
+        shutil.rmtree(_made.pop(), ignore_errors=True)
 
 
 def _settle() -> str:
@@ -35,7 +42,8 @@ def _settle() -> str:
     except OSError as error:
         what = "no folder can be written to keep compiled code"
         raise LapsbenchError(what, where="numba", hint=f"{VARIABLE} or TMPDIR: a folder that can be written") from error
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _made.append(folder)
+    atexit.register(forget)
     os.environ[VARIABLE] = folder  # for worker processes too
     numba.config.reload_config()
     return (
