@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from commands import lapsbench, plain_environment
 
 RUN = "replay --limit 1000 --repeats 30 --policy fcfs --policy las --out run"
@@ -22,11 +23,12 @@ main()
 """Hear Ctrl-C even where the tests run in the background; what Python itself does before that is not ours."""
 
 
-def interrupted(line, cwd, after_s, times=1):
+def interrupted(line, cwd, after_s, times=1, **environment):
     """Run a command, press Ctrl-C so long after its first line; return how it ended."""
+    environment = {**plain_environment(), **environment}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", HEARING, *line.split()]
-    with subprocess.Popen(command, cwd=cwd, env=plain_environment(), **pipes) as running:
+    with subprocess.Popen(command, cwd=cwd, env=environment, **pipes) as running:
         running.stdout.readline()
         time.sleep(after_s)
         for _ in range(times):
@@ -41,6 +43,12 @@ def test_twenty_moments_of_the_first_second_and_a_half(tmp_path):
         assert interrupted(RUN, tmp_path, after_s) == (130, SAID), after_s
     lapsbench(RUN, tmp_path).fine()
     lapsbench("report run", tmp_path).fine()
+
+
+@pytest.mark.slow
+def test_while_numba_compiles(tmp_path):
+    for after_s in (2, 4, 6):
+        assert interrupted(RUN, tmp_path, after_s, NUMBA_CACHE_DIR=str(tmp_path)) == (130, SAID), after_s
 
 
 def test_a_second_press_does_not_wait_and_prints_no_traceback(tmp_path):
