@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.planning import plan as plan_of
+from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
 from lapsbench.sim import kernel
 from lapsbench.sim.sweep import Cell, Sweep
@@ -39,7 +40,7 @@ ROOMS = ("sim", "policies", "acceptance", "traces", "core.py", "streams.py")
 
 
 class Replayer:
-    """A scenario made ready to run.
+    """A scenario made ready to run; `close` lets go of its folder.
 
     Args:
         scenario: what to replay.
@@ -52,14 +53,17 @@ class Replayer:
         self.slo = scenario.parsed_slo
         self.rules_version = rules_version(scenario.engine)
         self.plan, self.baseline = plan_of(scenario)
-        # before anything is compiled or replayed: a bad --out should fail at once
-        self.folder = RunFolder(out) if out is not None else None
-        self.sweep = Sweep(self.plan, say, _simulator(scenario))
         self.resumed = 0
-        self.remarks: list[str] = []
+        self.remarks: list[str] = [compiler.remark] if compiler.remark else []
         self._base = _base_key(self.plan, self.rules)
-        if self.folder is not None:
-            self.folder.write_manifest(self.manifest())
+        with ExitStack() as held:
+            # before anything is compiled or replayed: a bad --out should fail at once
+            self.folder = held.enter_context(closing(RunFolder(out))) if out is not None else None
+            self.sweep = Sweep(self.plan, say, _simulator(scenario))
+            if self.folder is not None:
+                self.remarks += [self.folder.remark] if self.folder.remark else []
+                self.folder.write_manifest(self.manifest())
+            self.close = held.pop_all().close
 
     @property
     def rules(self) -> str:

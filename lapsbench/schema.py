@@ -104,24 +104,23 @@ def write_parquet(
     Raises:
         LapsbenchError: the disk is full, or the folder cannot be written.
     """
+    with files.whole(path) as part:
+        put_parquet(table, part, kind, provenance, extra=extra)
+
+
+def put_parquet(
+    table: pa.Table,
+    part: Path,
+    kind: str,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    extra: Mapping[bytes, bytes] | None = None,
+) -> None:
+    """Write as `write_parquet` does to a place that `files.whole` gave: for files that appear together."""
     metadata = {TAG: f"{kind}/1".encode(), **(extra or {})}
     if provenance is not None:
         metadata[PROVENANCE] = json.dumps(provenance, sort_keys=True).encode()
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table.replace_schema_metadata(metadata), part, **WRITING)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise cannot_write(error, path) from error
-
-
-def cannot_write(error: OSError, path: Path) -> LapsbenchError:
-    """Return what to say when a file cannot be written; Arrow hides the reason in a longer text."""
-    reason = error.strerror or str(error).partition("Detail: ")[2] or str(error)
-    reason = reason.partition("] ")[2] or reason
-    return LapsbenchError(f"cannot write: {reason}", where=str(path), hint="another place, or more room on the disk")
+    pq.write_table(table.replace_schema_metadata(metadata), part, **WRITING)
 
 
 def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema | None = None) -> pa.Table:

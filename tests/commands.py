@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -38,11 +39,14 @@ def lapsbench(line, cwd):
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
     argv = mock.patch.object(sys, "argv", ["lapsbench", *shlex.split(line)])
     environment = mock.patch.dict(os.environ, plain_environment(), clear=True)
+    hears = signal.getsignal(signal.SIGINT)
     with argv, environment, contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            signal.signal(signal.SIGINT, hears)
     return Done(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 

@@ -16,8 +16,8 @@ import typer
 from commands import AZURE, SCRIPT, lapsbench, plain_environment, process
 
 from lapsbench import resources, schema
-from lapsbench.cli import app
 from lapsbench.cli.console import complete_policy
+from lapsbench.cli.entry import app
 from lapsbench.policies.registry import names
 from lapsbench.scenario import Scenario
 

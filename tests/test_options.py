@@ -16,7 +16,7 @@ import typer
 from commands import lapsbench
 
 from lapsbench import resources
-from lapsbench.cli import app
+from lapsbench.cli.entry import app
 from lapsbench.scenario import Scenario
 from lapsbench.sim import sweep
 

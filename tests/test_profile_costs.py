@@ -76,7 +76,9 @@ class Fake:
 
 def costing(folder, fake, budget_s=None, wanted=None):
     wanted = wanted or grid()
-    return Costing(fake, wanted, Parts(folder, {}), sizes(), RATES, budget_s)
+    parts = Parts(folder, {})
+    parts.close()  # as at the end of a command: the next one is in the same test
+    return Costing(fake, wanted, parts, sizes(), RATES, budget_s)
 
 
 @pytest.fixture

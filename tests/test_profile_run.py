@@ -18,7 +18,7 @@ import tiny
 from commands import lapsbench, plain_environment
 
 from lapsbench import schema
-from lapsbench.cli import app
+from lapsbench.cli.entry import app
 from lapsbench.profile import clock, costs
 from lapsbench.profile import device as devices
 from lapsbench.profile.clock import Timing

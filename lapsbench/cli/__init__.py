@@ -1,5 +1,16 @@
 """The command line: parse, call, print. One file a verb; nothing heavy is imported until a command needs it."""
 
-from lapsbench.cli.entry import app, main
+from __future__ import annotations
 
-__all__ = ["app", "main"]
+from lapsbench.cli import interrupt
+
+
+def main() -> None:
+    """Run the command line; from here on Ctrl-C is one line, even while the command itself is being imported."""
+    try:
+        interrupt.listen()
+        from lapsbench.cli.entry import run
+
+        run()
+    except KeyboardInterrupt:
+        interrupt.leave()

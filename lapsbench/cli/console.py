@@ -66,11 +66,13 @@ def write_text(text: str, target: str, flag: str) -> LapsbenchError | None:
     if target == "-":
         sys.stdout.write(text)
         return None
+    from lapsbench import files
+
     try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        what = f"cannot write: {error.strerror or error}"
-        return LapsbenchError(what, where=f"{flag} {target}", hint="more room on the disk, or another place")
+        with files.whole(Path(target), f"{flag} {target}") as part:
+            part.write_text(text, encoding="utf-8")
+    except LapsbenchError as error:
+        return error
     return None
 
 

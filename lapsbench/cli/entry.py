@@ -13,6 +13,7 @@ import typer
 
 from lapsbench import __version__
 from lapsbench.cli.compare import compare
+from lapsbench.cli.interrupt import HOW_TO_GO_ON, INTERRUPTED, finish
 from lapsbench.cli.policies import policies
 from lapsbench.cli.profile import profile
 from lapsbench.cli.profiles import profiles
@@ -20,12 +21,6 @@ from lapsbench.cli.replay import replay
 from lapsbench.cli.report import report
 from lapsbench.cli.traces import traces
 from lapsbench.errors import LapsbenchError, UsageError
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells expect; 0 fine, 1 error, 2 usage, 3 a gate failed."""
-
-HOW_TO_GO_ON = "interrupted; with --out, finished cells are kept and the same command goes on"
-
 
 app = typer.Typer(
     name="lapsbench",
@@ -59,7 +54,7 @@ for noun in (traces, profiles):
     app.add_typer(noun)
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; every foreseen failure is one line on stderr and an exit code."""
     _prepare_stdout()
     try:
@@ -84,6 +79,7 @@ def main() -> None:
         if not hasattr(error, "format_message"):  # not typer's own: a defect, and worth a traceback
             raise
         code = _fail(f"{error.format_message().rstrip('. ')}; try --help", UsageError.exit_code)
+    finish(code)
     sys.exit(code)
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import shlex
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,8 +105,10 @@ def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool)
         return
     with progress_bar(quiet=quiet) as bar:
         task = bar.add_task("starting", total=None)
-        profiler = run.Profiler(wanted, lambda text: bar.update(task, description=text))
-        found = profiler.run(lambda done, total, text: bar.update(task, completed=done, total=total, description=text))
+        with closing(run.Profiler(wanted, lambda text: bar.update(task, description=text))) as profiler:
+            found = profiler.run(
+                lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
+            )
     summary = summarize(found)
     failed = write_json(to_json(summary), json_to) if json_to else None
     if json_to != "-":

@@ -124,8 +124,7 @@ def import_profile(
     """Make a profile of somebody's recorded acceptance and somebody's step costs."""
     from lapsbench.acceptance.readers import read_acceptance
     from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.store.imported import open_costs, refuse_taken, with_acceptance
-    from lapsbench.store.profile import write_profile
+    from lapsbench.store.imported import open_costs, refuse_taken, with_acceptance, write_new
 
     # first: of a file that holds a mean only there is nothing to import, and its error says what to do instead
     reading = None if source is None else read_acceptance(source, Wanted(draft, draft_tokens_max, prompt_tokens))
@@ -141,7 +140,7 @@ def import_profile(
         remark([f"{reading.format}: {len(reading.bank)} recordings, k to {reading.bank.draft_tokens_max}"], quiet=quiet)
         remark([reading.reconciliation, *reading.notes, _pair(made)], quiet=quiet)
         made = with_acceptance(made, reading, source, _command())
-    write_profile(out, made)
+    write_new(out, made)
     typer.echo(str(out))
 
 
@@ -163,8 +162,7 @@ def from_linear(
 ) -> None:
     """Make a profile of a linear step model: fixed + per_token * batch * query + per_kv_token * batch * context."""
     from lapsbench.acceptance.chosen import chosen
-    from lapsbench.store.imported import linear_profile, refuse_taken, with_bank
-    from lapsbench.store.profile import write_profile
+    from lapsbench.store.imported import linear_profile, refuse_taken, with_bank, write_new
 
     refuse_taken(out)
     made = linear_profile(_linear(target, "--target"), _linear(draft, "--draft"), overhead, _command())
@@ -172,7 +170,7 @@ def from_linear(
         found = chosen(acceptance, None, draft_tokens)
         remark(found.notes, quiet=quiet)
         made = with_bank(made, found.bank, found.label, _command())
-    write_profile(out, made)
+    write_new(out, made)
     typer.echo(str(out))
 
 

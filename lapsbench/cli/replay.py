@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -181,8 +182,7 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
         from lapsbench.replay import Replayer
         from lapsbench.sim.compiling import told_of_compiling
 
-        with told_of_compiling(tell):
-            replayer = Replayer(wanted, out, say)
+        with told_of_compiling(tell), closing(Replayer(wanted, out, say)) as replayer:
             bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
             return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
 

@@ -25,11 +25,12 @@ from functools import cache
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from numba import njit, types
+from numba import types
 from numba.core.errors import NumbaError
 
 from lapsbench.core import JOB, SYSTEM, WRITABLE, Policy
 from lapsbench.errors import LapsbenchError
+from lapsbench.policies.compiler import njit
 from lapsbench.policies.pointers import floats, longs, shown_job_at, system_at
 from lapsbench.policies.uses import may_ask_for_reviews, parse, where
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from numba import njit
+from lapsbench.policies.compiler import njit
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from lapsbench import schema
+from lapsbench import files
 from lapsbench.errors import LapsbenchError
+from lapsbench.store.lock import FolderLock, names_in, refuse_busy
 from lapsbench.store.profile import ACCEPTANCE_FILE, COST_FILE, Repeats, open_profile, write_profile
 
 if TYPE_CHECKING:
@@ -27,31 +29,43 @@ IDENTITY = "identity"
 
 
 class Parts:
-    """The folder of one profile, open for writing.
+    """The folder of one profile, open for writing by one command at a time until `close`.
 
     Args:
         folder: where the profile will be.
         identity: what everything in it depends on; JSON-able.
 
     Raises:
-        LapsbenchError: the folder cannot be written, or holds something else, or parts of another identity.
+        LapsbenchError: the folder cannot be written, holds something else, parts of another identity, or another
+            command writes there.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         self.folder = folder
         self.identity = json.loads(json.dumps(identity))
-        self.complete = (folder / COST_FILE).exists()
         self.lines: list[dict[str, Any]] = []
-        if self.complete:
-            self._check(_identity_of(folder), "a profile")
-            shutil.rmtree(folder / "parts", ignore_errors=True)
-            return
+        self.remark = ""
+        with ExitStack() as held:
+            if not (folder / COST_FILE).exists():
+                self._begin(held)
+            self.complete = (folder / COST_FILE).exists()  # it may be by now: who held the folder is done
+            if self.complete:
+                self._check(_identity_of(folder), "a profile")
+                shutil.rmtree(folder / "parts", ignore_errors=True)
+            else:
+                self._read()
+            self.close = held.pop_all().close
+
+    def _begin(self, held: ExitStack) -> None:
+        """Make the folder, and keep others out of it."""
         try:
-            refuse_foreign(folder)
-            (folder / "parts").mkdir(parents=True, exist_ok=True)
-            self._read()
+            refuse_foreign(self.folder)
+            self.folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-            raise _cannot(error, folder) from error
+            raise _cannot(error, self.folder) from error
+        lock = FolderLock(self.folder)
+        held.callback(lock.release)
+        self.remark = lock.remark
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """Return the finished parts of one kind, in the order they were kept."""
@@ -77,19 +91,12 @@ class Parts:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise schema.cannot_write(error, self._journal) from error
+            raise files.cannot_write(error, str(self._journal)) from error
         self.lines.append(line)
 
     def finish(self, profile: Profile, repeats: Repeats) -> None:
         """Write the profile and let the parts go. The cost table comes last: without it there is no profile."""
-        whole = self.folder / "parts" / "whole"
-        write_profile(whole, profile, repeats)
-        try:
-            if profile.bank is not None:
-                (whole / ACCEPTANCE_FILE).replace(self.folder / ACCEPTANCE_FILE)
-            (whole / COST_FILE).replace(self.folder / COST_FILE)
-        except OSError as error:
-            raise schema.cannot_write(error, self.folder) from error
+        write_profile(self.folder, profile, repeats)
         shutil.rmtree(self.folder / "parts", ignore_errors=True)
         self.complete = True
 
@@ -98,6 +105,13 @@ class Parts:
         return self.folder / "parts" / JOURNAL
 
     def _read(self) -> None:
+        try:
+            self._journal.parent.mkdir(exist_ok=True)
+            self._read_journal()
+        except OSError as error:
+            raise _cannot(error, self.folder) from error
+
+    def _read_journal(self) -> None:
         whole: list[dict[str, Any]] = []
         good = 0
         for text in self._journal.read_bytes().splitlines(keepends=True) if self._journal.exists() else []:
@@ -148,15 +162,16 @@ def refuse_foreign(folder: Path) -> None:
     """Leave alone what is neither a profile nor the beginning of one.
 
     Raises:
-        LapsbenchError: the folder holds something else, or cannot be read.
+        LapsbenchError: the folder holds something else, another command writes there, or it cannot be read.
     """
     try:
-        there = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+        there = names_in(folder)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _cannot(error, folder) from error
     begun = "parts" in there and there <= {"parts", ACCEPTANCE_FILE}
     if there and not begun and COST_FILE not in there:
         raise LapsbenchError("holds files, but no profile", where=str(folder), hint="a new or empty --out folder")
+    refuse_busy(folder)
 
 
 def _short(value: object) -> str:

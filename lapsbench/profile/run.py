@@ -67,7 +67,7 @@ class Profiler:
     def __init__(
         self, wanted: Wanted, say: Callable[[str], None] = lambda _: None, limits: Limits | None = None
     ) -> None:
-        refuse_foreign(wanted.out)
+        refuse_foreign(wanted.out)  # and a folder that another command holds, before minutes of loading
         self.limits = limits
         self.wanted = wanted
         self.device, self.dtype = prepare(wanted)
@@ -76,7 +76,11 @@ class Profiler:
         self.prompts = _prompts(wanted, self.pair)
         self.plan = plan(wanted, self.pair, self.device)
         self.parts = Parts(wanted.out, self._identity())
-        self.remarks: list[str] = []
+        self.remarks: list[str] = [self.parts.remark] if self.parts.remark else []
+
+    def close(self) -> None:
+        """Let the next command into the folder."""
+        self.parts.close()
 
     def run(self, progress: Progress = lambda *_: None) -> Profile:
         """Measure what is not on disk yet, write the profile and return it as it reads.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
+from lapsbench.policies.compiler import njit
 
 jit: Any = njit(cache=True, error_model="numpy", nogil=True)
 inlined: Any = njit(cache=True, error_model="numpy", nogil=True, forceinline=True)

@@ -8,10 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lapsbench import files
 from lapsbench.core import Profile
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.store.linear import Linear, step_model
-from lapsbench.store.profile import COST_FILE, open_profile
+from lapsbench.store.lock import FolderLock
+from lapsbench.store.profile import COST_FILE, open_profile, write_profile
 from lapsbench.store.tables import read_costs
 
 if TYPE_CHECKING:
@@ -79,6 +81,24 @@ def linear_profile(target: Linear, draft: Linear, overhead_s: float, command: st
         "command": command,
     }
     return Profile("linear", costs, None, provenance)
+
+
+def write_new(folder: Path, profile: Profile) -> None:
+    """Write a profile into a folder that holds none, and that no other command writes.
+
+    Raises:
+        LapsbenchError: it holds one, another command writes there, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.cannot_write(error, str(folder)) from error
+    lock = FolderLock(folder)
+    try:
+        refuse_taken(folder)
+        write_profile(folder, profile)
+    finally:
+        lock.release()
 
 
 def refuse_taken(folder: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from lapsbench import resources, schema
+from lapsbench import files, resources, schema
 from lapsbench.core import COMPONENTS, Bank, Costs, Profile
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.columns import Columns
@@ -75,13 +75,13 @@ def write_profile(folder: Path, profile: Profile, repeats: Repeats | None = None
         repeats = Repeats(costs.time_s, costs.time_s, np.zeros(len(costs.time_s), dtype=np.int32))
     sizes = [costs.batch_size, costs.query_tokens, costs.context_tokens]
     columns = [costs.component, *sizes, costs.time_s, repeats.time_p10_s, repeats.time_p90_s, repeats.repeats]
-    schema.write_parquet(_table(columns, schema.COST), folder / COST_FILE, "cost", provenance)
-    if bank is not None:
-        runs = pa.LargeListArray.from_arrays(bank.offsets, pa.array(bank.accept_runs)).cast(pa.list_(pa.uint8()))
-        about = [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens]
-        schema.write_parquet(
-            _table([*about, runs], schema.ACCEPTANCE), folder / ACCEPTANCE_FILE, "acceptance", provenance
-        )
+    with files.whole(folder / COST_FILE) as cost_part:  # appears last: without it there is no profile
+        schema.put_parquet(_table(columns, schema.COST), cost_part, "cost", provenance)
+        if bank is not None:
+            runs = pa.LargeListArray.from_arrays(bank.offsets, pa.array(bank.accept_runs)).cast(pa.list_(pa.uint8()))
+            about = [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens]
+            recordings = _table([*about, runs], schema.ACCEPTANCE)
+            schema.write_parquet(recordings, folder / ACCEPTANCE_FILE, "acceptance", provenance)
 
 
 def _table(columns: list[Any], wanted: pa.Schema) -> pa.Table:

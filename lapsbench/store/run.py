@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapsbench import files
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, cannot_write, write_parquet
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, put_parquet, write_parquet
+from lapsbench.store.lock import FolderLock, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,10 +60,10 @@ def content_key(*parts: object) -> str:
 
 
 class RunFolder:
-    """One run folder, open for writing.
+    """One run folder, open for writing by one command at a time until `close`.
 
     Raises:
-        LapsbenchError: the folder cannot be made, or holds something that is not a run.
+        LapsbenchError: the folder cannot be made, holds something that is not a run, or another command writes there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -69,17 +71,29 @@ class RunFolder:
         self.parts = folder / "cells"
         try:
             _refuse_foreign(folder)
-            self.parts.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or error
             raise LapsbenchError(
                 f"cannot make the folder: {reason}", where=str(folder), hint="another --out"
             ) from error
+        self._lock = FolderLock(folder)
+        self.remark = self._lock.remark
+        try:
+            self.parts.mkdir(exist_ok=True)
+        except OSError as error:
+            self.close()
+            raise files.cannot_write(error, str(folder)) from error
         self._gathered = cells_of(folder / "requests.parquet")
+
+    def close(self) -> None:
+        """Let the next command in."""
+        self._lock.release()
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write `manifest.json`: everything needed to run this again."""
-        _write_text(self.folder / "manifest.json", json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        with files.whole(self.folder / "manifest.json") as part:
+            part.write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def replaced(self, keys: list[CellKey]) -> int:
         """Say how many cells of an earlier command `gather(keys)` leaves behind."""
@@ -107,25 +121,30 @@ class RunFolder:
     ) -> None:
         """Write `requests.parquet`, and `summary.parquet` with estimates in its metadata; then let the parts go."""
         extra = {ESTIMATES: json.dumps(estimates or []).encode()}
-        write_parquet(pa.table(summary, schema=SUMMARY), self.folder / "summary.parquet", "summary", extra=extra)
-        target = self.folder / "requests.parquet"
-        fresh = target.with_name("requests.parquet.part")
-        try:
-            facts: list[dict[str, Any]] = []
-            schema = REQUESTS.with_metadata({TAG: b"requests/1"})
-            with pq.ParquetWriter(fresh, schema, **WRITING) as writer:
+        schema = REQUESTS.with_metadata({TAG: b"requests/1"})
+        facts: list[dict[str, Any]] = []
+        # both are written before either appears: a report that is being made meanwhile finds two of one run
+        with files.whole(self.folder / "requests.parquet") as requests:
+            with pq.ParquetWriter(requests, schema, **WRITING) as writer:
                 for key in keys:
-                    table, fact = self._load(key)
+                    table, fact = self._load_again(key)
                     writer.write_table(
                         table.cast(REQUESTS).replace_schema_metadata(schema.metadata), row_group_size=2**31
                     )
                     facts.append(fact)
                 writer.add_key_value_metadata({CELLS: json.dumps(facts).encode()})
-            fresh.replace(target)
-        except OSError as error:
-            fresh.unlink(missing_ok=True)
-            raise cannot_write(error, target) from error
+            with files.whole(self.folder / "summary.parquet") as part:
+                put_parquet(pa.table(summary, schema=SUMMARY), part, "summary", extra=extra)
         shutil.rmtree(self.parts, ignore_errors=True)
+
+    def _load_again(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
+        try:
+            return self._load(key)
+        except LookupError as error:
+            what = f"the finished cell of {key.policy}, seed {key.seed}, is gone"
+            raise LapsbenchError(
+                what, where=str(self.folder), hint="the same command again, and nothing else"
+            ) from error
 
     def _part(self, key: CellKey) -> Path:
         return self.parts / f"{key.key}.parquet"
@@ -143,7 +162,7 @@ class RunFolder:
 
 def _refuse_foreign(folder: Path) -> None:
     """Leave alone what is not a run, or the beginning of one."""
-    there = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    there = names_in(folder)
     if "manifest.json" in there:
         try:
             mine = json.loads((folder / "manifest.json").read_bytes())["schema"] == MANIFEST
@@ -151,7 +170,7 @@ def _refuse_foreign(folder: Path) -> None:
             mine = False
         what = "holds a manifest.json that is not of a run"
     else:
-        mine = there <= {"cells", "manifest.json.part"}
+        mine = there <= {"cells"}
         what = "holds files, but no run"
     if not mine:
         raise LapsbenchError(what, where=str(folder), hint="a new or empty --out folder")
@@ -236,13 +255,3 @@ def _nullable(values: np.ndarray[Any, Any]) -> pa.Array:
 
 def _repeated(value: str, n: int) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [value])
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise cannot_write(error, path) from error

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from lapsbench import schema
 from lapsbench.errors import LapsbenchError
+from lapsbench.store.lock import writer
 from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, SCALARS, cells_of, facts_of, outcome_of
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class SavedRun:
         self.manifest = _manifest(folder)
         path = folder / "requests.parquet"
         if not path.exists():
-            raise LapsbenchError("the run is not finished", where=str(folder), hint=AGAIN)
+            raise _unfinished(folder)
         listed = cells_of(path).values()
         self.cells = [
             SavedCell(facts["policy"], facts["load"], facts["seed"], group, facts) for group, facts in listed
@@ -97,7 +98,7 @@ class SavedRun:
         wanted = {(cell["policy"], cell["load"], cell["seed"]): cell["key"] for cell in self.part("cells")}
         found = {(cell.policy, cell.load, cell.seed): cell.scalars.get("key") for cell in self.cells}
         if wanted.keys() != found.keys() or any(key not in (None, wanted[cell]) for cell, key in found.items()):
-            raise LapsbenchError("the run is not finished", where=str(self.folder), hint=AGAIN)
+            raise _unfinished(self.folder)
 
     def part(self, *keys: str) -> Any:
         """Return a value of the manifest by the keys that lead to it."""
@@ -121,7 +122,7 @@ class SavedRun:
         """Read the requests of one cell."""
         path = self.folder / "requests.parquet"
         try:
-            table = self._table(path, cell.rows)
+            table = self._table(cell.rows)
             whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
             counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
             outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
@@ -130,11 +131,15 @@ class SavedRun:
             raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
         return Requests(**whole, **counts, outcome=outcome)
 
-    def _table(self, path: Path, rows: int | tuple[int, int]) -> pa.Table:
+    def _table(self, rows: int | tuple[int, int]) -> pa.Table:
         if not isinstance(rows, int):
             return self._all.slice(*rows)
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            return file.read_row_group(rows).cast(schema.REQUESTS)
+        return self._file.read_row_group(rows).cast(schema.REQUESTS)
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        """The file, opened once: a command that replaces it meanwhile does not change what is read."""
+        return pq.ParquetFile(self.folder / "requests.parquet", page_checksum_verification=True)
 
     @cached_property
     def _all(self) -> pa.Table:
@@ -148,6 +153,12 @@ class SavedRun:
         except DAMAGED:
             return []
         return found
+
+
+def _unfinished(folder: Path) -> LapsbenchError:
+    if busy := writer(folder):
+        return LapsbenchError(f"the run is being written by {busy}", where=str(folder), hint="again when it is done")
+    return LapsbenchError("the run is not finished", where=str(folder), hint=AGAIN)
 
 
 def _scan(path: Path) -> list[SavedCell]:
@@ -181,6 +192,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / "manifest.json").read_bytes())
         known = found["schema"] == MANIFEST
     except (FileNotFoundError, NotADirectoryError) as error:
+        if writer(folder):  # it has just begun
+            raise _unfinished(folder) from error
         what = "no such run folder" if not folder.exists() else "is not a run folder: it has no manifest.json"
         raise LapsbenchError(what, where=str(folder), hint=hint) from error
     except (OSError, LookupError, ValueError, TypeError, RecursionError) as error:

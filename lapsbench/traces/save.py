@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
+from lapsbench import files
 from lapsbench.errors import UsageError
-from lapsbench.schema import TRACE, TRACE_OPTIONAL, cannot_write, write_parquet
+from lapsbench.schema import TRACE, TRACE_OPTIONAL, write_parquet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,17 +31,11 @@ def write_trace(trace: Trace, path: Path) -> None:
         save_trace(trace, path)
         return
     frame = pl.DataFrame(pl.from_arrow(_table(trace)))
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with files.whole(path) as part:
         if path.suffix == ".csv":
             frame.write_csv(part)
         else:
             frame.write_ndjson(part)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise cannot_write(error, path) from error
 
 
 def refuse_suffix(path: Path) -> None:

@@ -1,0 +1,64 @@
+"""Ctrl-C ends a command with one line and exit code 130, whenever it comes, and keeps what was finished."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from commands import lapsbench, plain_environment
+
+RUN = "replay --limit 1000 --repeats 30 --policy fcfs --policy las --out run"
+SAID = "error: interrupted; with --out, finished cells are kept and the same command goes on\n"
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("here", flush=True)
+from lapsbench.cli import main
+main()
+"""
+"""Hear Ctrl-C even where the tests run in the background; what Python itself does before that is not ours."""
+
+
+def interrupted(line, cwd, after_s, times=1, **environment):
+    """Run a command, press Ctrl-C so long after its first line; return how it ended."""
+    environment = {**plain_environment(), **environment}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", HEARING, *line.split()]
+    with subprocess.Popen(command, cwd=cwd, env=environment, **pipes) as running:
+        running.stdout.readline()
+        time.sleep(after_s)
+        for _ in range(times):
+            running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    return running.returncode, err
+
+
+def test_twenty_moments_of_the_first_second_and_a_half(tmp_path):
+    draw = random.Random(1)
+    for after_s in [0.02 + draw.uniform(0, 0.2) for _ in range(8)] + [draw.uniform(0.2, 1.5) for _ in range(12)]:
+        assert interrupted(RUN, tmp_path, after_s) == (130, SAID), after_s
+    lapsbench(RUN, tmp_path).fine()
+    lapsbench("report run", tmp_path).fine()
+
+
+@pytest.mark.slow
+def test_while_numba_compiles(tmp_path):
+    for after_s in (2, 4, 6):
+        assert interrupted(RUN, tmp_path, after_s, NUMBA_CACHE_DIR=str(tmp_path)) == (130, SAID), after_s
+
+
+def test_a_second_press_does_not_wait_and_prints_no_traceback(tmp_path):
+    code, err = interrupted(f"{RUN} --jobs 2", tmp_path, 1.2, times=5)
+    assert (code, err.replace(SAID, "", 1)) == (130, "")
+
+
+def test_who_was_told_to_ignore_it_does(tmp_path):
+    line = f"{sys.executable} -c 'import time; from lapsbench.cli import main; time.sleep(0.5); main()' policies"
+    ignoring = f"trap '' INT; {line} & sleep 0.3; kill -INT $!; wait $!"
+    done = subprocess.run(["sh", "-c", ignoring], check=False, capture_output=True, env=plain_environment())
+    assert done.returncode == 0
+    assert b"fcfs" in done.stdout
