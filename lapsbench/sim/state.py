@@ -35,6 +35,8 @@ HIDDEN = np.dtype(
         ("resident", "u1"),
         ("swapped", "u1"),
         ("started", "u1"),  # has been part of a step
+        ("final_tokens", "i4"),  # vLLM's: of its context, known to the prefix cache
+        ("room_tokens", "i4"),  # vLLM's: that its blocks hold
         # the rest, on the next
         ("recording_shift", "i4"),
         ("cached_tokens", "i4"),  # of a job that prefills, or waits
@@ -43,18 +45,19 @@ HIDDEN = np.dtype(
         ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
-        # what only vLLM's rules need, on a third
+        # what else only vLLM's rules need, on a third
         ("computed_tokens", "i4"),  # have their KV, or will at the end of the steps under way
-        ("drafts", "i4"),  # that its next round will verify
+        (
+            "drafts",
+            "i4",
+        ),  # that its next round will verify; sync: these two are known of who does rounds, and not kept up
         ("placeholders", "i4"),  # tokens that may come of steps under way
         ("in_flight_tokens", "i4"),  # in steps that have not ended
         ("stale_tokens", "i4"),  # of these, in steps composed before its memory was taken
-        ("final_tokens", "i4"),  # as far as the prefix cache knows its blocks
         ("held_blocks", "i4"),
         ("adopted_blocks", "i4"),  # of these, the first ones, found again
         ("resumes", "i4"),  # tokens emitted by completing a recomputation
-        ("chunked", "u1"),  # its last step did not complete its prefill
-        ("ran", "u1"),  # since its rank was asked for
+        ("ran", "u1"),  # since its rank was asked for; not kept up of who does a round among others
         ("parked", "u1"),  # taken out by its policy, memory kept
         ("resumed", "u1"),  # its memory was ever taken
         ("in_batch", "u1"),
@@ -205,8 +208,12 @@ CLOCK = (
     "lookups",
     "lookups_beyond",
     # vLLM's
+    "rounds",  # of the step that is being composed: the first of the batch that do one, and need no part
     "first_part",  # of the step that is being composed
     "in_parts",
+    "context_known",  # whether `context_tokens` is
+    "unsorted",  # the batch, though its policy is preemptive
+    "all_ran",  # everybody in the batch took part in the last step
     "tokens_left",
     "slots_left",
     "under_way",  # steps composed and not ended

@@ -33,6 +33,7 @@ def blocks_of(sim: Any, tokens: int) -> int:
 def take(sim: Any, own: Any, count: int) -> None:
     """Give a job blocks; the caller has seen that there are enough."""
     own.held_blocks += count
+    own.room_tokens = own.held_blocks * sim.block_tokens
     sim.free_blocks -= count
     nameless = min(count, sim.nameless_blocks)
     sim.nameless_blocks -= nameless
@@ -67,7 +68,7 @@ def release(sim: Any, job: int, resumes: bool) -> None:
     sim.free_blocks += own.held_blocks
     named = np.int64(own.final_tokens) // sim.block_tokens if sim.prefix_cache else 0
     sim.nameless_blocks += own.held_blocks - named
-    own.held_blocks = own.final_tokens = 0
+    own.held_blocks = own.room_tokens = own.final_tokens = 0
     if named == 0:
         return
     if not resumes:
@@ -108,6 +109,7 @@ def adopt(sim: Any, job: int, count: int) -> None:
         return
     sim.free_blocks -= count
     own.held_blocks = own.adopted_blocks = count
+    own.room_tokens = count * sim.block_tokens
     for place in range(count):
         unlink(sim, head_of(sim, job, place))
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from lapsbench.policies.pointers import floats, ints, longs
 from lapsbench.sim.heap import insertion_sort, pop
+from lapsbench.sim.ideal.select import highest
 from lapsbench.sim.jit import inlined, jit
-from lapsbench.sim.memory import own_of, view_of
+from lapsbench.sim.memory import own_of, part_at, view_of
 from lapsbench.sim.queue import enheap, fresh, rerank, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import FCFS, KEEP, WAITING
 from lapsbench.sim.timers import schedule
@@ -36,14 +37,19 @@ def choose(rank: Any, sim: Any) -> None:
 def ask_who_ran(rank: Any, sim: Any) -> None:
     """Ask again for the rank of every job that has run since; some may have been taken out, or may not have run."""
     numbers, ran = ints(sim.running_at), 0
-    for i in range(sim.in_batch):
-        ran += own_of(sim, numbers[i]).ran
-    if sim.rerank_all or ran == sim.in_batch:
+    if sim.all_ran:
         rerank_running(rank, sim)
+        for i in range(sim.in_parts):
+            own_of(sim, part_at(sim.parts_at, sim.first_part + i).job).ran = 0
+    else:
         for i in range(sim.in_batch):
-            own_of(sim, numbers[i]).ran = 0
-    elif ran > 0:
-        ask_some(rank, sim)
+            ran += own_of(sim, numbers[i]).ran
+        if sim.rerank_all or ran == sim.in_batch:
+            rerank_running(rank, sim)
+            for i in range(sim.in_batch):
+                own_of(sim, numbers[i]).ran = 0
+        elif ran > 0:
+            ask_some(rank, sim)
     if sim.in_late > 0:
         ask_late(rank, sim)
 
@@ -88,26 +94,42 @@ def ask_late(rank: Any, sim: Any) -> None:
 
 @jit
 def let_the_best_run(sim: Any) -> None:
-    """Sort the batch by rank; exchange jobs where a better one waits, or a parked one may come back."""
+    """Sort the batch by rank; exchange jobs where a better one waits, or a parked one may come back.
+
+    While nobody is exchanged and memory is unlimited, nothing depends on the order: then it is left as it is.
+    """
     ranks, numbers, last = floats(sim.running_rank_at), ints(sim.running_at), sim.in_batch - 1
+    others = fresh(sim)
+    any_order = sim.kv_blocks == 0 and not sim.asynchronous and sim.in_parked == 0
+    if any_order and not (others and floats(sim.heap_rank_at)[0] <= highest(ranks, sim.in_batch)):
+        sim.unsorted = 1
+        return
     before = ints(sim.before_at)
     for i in range(sim.in_batch):
         before[i] = numbers[i]
-    insertion_sort(ranks, numbers, sim.in_batch)
-    if fresh(sim):
+    sort(sim)
+    if others:
         best, other = floats(sim.heap_rank_at)[0], ints(sim.heap_job_at)[0]
         better = last >= 0 and (best < ranks[last] or (best == ranks[last] and other < numbers[last]))
         if better or sim.in_parked > 0:
             exchange(sim)
+            note_blocks(sim)
+
+
+@jit
+def sort(sim: Any) -> None:
+    """Sort the batch by rank."""
+    insertion_sort(floats(sim.running_rank_at), ints(sim.running_at), sim.in_batch)
     note_blocks(sim)
+    sim.unsorted = 0
 
 
 @jit
 def exchange(sim: Any) -> None:
     """Give the places away in rank order: to runners, who stay, and to others, who may be let in or come back."""
-    numbers, ranks = ints(sim.running_at), floats(sim.running_rank_at)
-    runners, staying, picked = sim.in_batch, 0, 0
+    numbers, ranks, runners = ints(sim.running_at), floats(sim.running_rank_at), sim.in_batch
     staying, picked = pick(sim)
+    sim.context_known = 0
     for i in range(staying):
         own_of(sim, numbers[i]).marked = 1
     for i in range(staying, runners):
@@ -170,6 +192,7 @@ def give_way(sim: Any, job: int) -> None:
     own = own_of(sim, job)
     own.preemptions += 1
     own.in_batch = 0
+    sim.in_chunk -= own.prefilling
     if sim.on_preempt == KEEP:
         own.parked = 1
         ints(sim.spare_at)[sim.in_parked] = job
@@ -192,6 +215,7 @@ def come_back(sim: Any, job: int) -> None:
             parked[i] = parked[sim.in_parked]
             break
     unwait(sim, job)
+    sim.in_chunk += own.prefilling
     ints(sim.running_at)[sim.in_batch] = job
     floats(sim.running_rank_at)[sim.in_batch] = own.rank
     sim.in_batch += 1
@@ -234,6 +258,7 @@ def lacking(sim: Any, job: int) -> int:
 def drop(sim: Any, job: int) -> None:
     """Take a job's memory: it computes its prompt and what it has emitted again."""
     own = own_of(sim, job)
+    own.peak_tokens = max(own.peak_tokens, own.final_tokens)
     if sim.kv_blocks > 0:
         release(sim, job, True)
     own.prefilling = own.resumed = 1

@@ -10,32 +10,86 @@ from typing import Any
 
 import numpy as np
 
-from lapsbench.policies.pointers import floats, ints, longs
+from lapsbench.core import UNLIMITED
+from lapsbench.policies.pointers import floats, ints, job_at, longs
 from lapsbench.sim.heap import pop
 from lapsbench.sim.jit import inlined, jit
-from lapsbench.sim.memory import own_of, part_at, view_of
+from lapsbench.sim.memory import own_at, own_of, part_at, view_of
 from lapsbench.sim.queue import enheap, fresh, unwait, wait
 from lapsbench.sim.state import PRIORITY
 from lapsbench.sim.timers import schedule
 from lapsbench.sim.vllm.blocks import adopt, blocks_of, found, take
-from lapsbench.sim.vllm.choose import choose, drop
+from lapsbench.sim.vllm.choose import choose, drop, sort
+
+LONGEST = UNLIMITED // 2
+"""A context limit beyond this is none."""
 
 
 @inlined
 def compose(rank: Any, sim: Any) -> int:
-    """Compose a step behind those under way; return of how many parts it is made."""
+    """Compose a step behind those under way; return for how many jobs it does something."""
     choose(rank, sim)
+    sim.first_part, sim.in_parts, sim.rounds = sim.max_batch * (sim.step & 1), 0, 0
     asked_out = sim.in_dropped
     sim.tokens_left = sim.slots_left = sim.batched_tokens
-    sim.in_parts = 0
-    schedule_running(sim)
-    if sim.in_wait > 0 and sim.in_dropped == asked_out:
+    if steady(sim):
+        sim.rounds = sim.in_batch
+        sim.tokens_left -= sim.in_batch * (1 + sim.draft_tokens)
+        sim.slots_left = sim.tokens_left - sim.in_batch * sim.drafting_slots
+    else:
+        if sim.unsorted:
+            sort(sim)
+        sim.context_known = 0
+        schedule_running(sim)
+    if sim.in_wait > 0 and sim.in_batch < sim.max_batch and sim.in_dropped == asked_out:
         schedule_waiting(sim)
     for i in range(sim.in_parts):
         commit(sim, part_at(sim.parts_at, sim.first_part + i))
     for i in range(sim.in_dropped):
         note_left(sim, ints(sim.dropped_at)[i])
-    return sim.in_parts
+    return sim.rounds + sim.in_parts
+
+
+@inlined
+def steady(sim: Any) -> bool:
+    """Say whether everybody in the batch can do a whole round, and see to it that there is memory for it."""
+    if sim.asynchronous or sim.in_chunk > 0 or sim.context_limit < LONGEST:
+        return False
+    if sim.in_batch * (1 + sim.draft_tokens + sim.drafting_slots) > sim.batched_tokens:
+        return False
+    if not sim.context_known:
+        count_context(sim)
+    return sim.kv_blocks == 0 or grow_all(sim)
+
+
+@jit
+def count_context(sim: Any) -> None:
+    """Add up the contexts of the batch."""
+    total, blocks = np.int64(0), longs(sim.running_block_at)
+    for i in range(sim.in_batch):
+        total += own_at(blocks[i], 0).prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens)
+    sim.context_tokens, sim.context_known = total, 1
+
+
+@jit
+def grow_all(sim: Any) -> bool:
+    """Give everybody in the batch memory for a whole round, if there is enough of it for all."""
+    blocks, need = longs(sim.running_block_at), np.int64(0)
+    extra = sim.draft_tokens + sim.lookahead_tokens
+    for i in range(sim.in_batch):
+        own = own_at(blocks[i], 0)
+        slots = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens) + extra
+        if slots > own.room_tokens:
+            need += blocks_of(sim, slots) - own.held_blocks
+    if need > sim.free_blocks:
+        return False
+    if need > 0:
+        for i in range(sim.in_batch):
+            own = own_at(blocks[i], 0)
+            slots = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens) + extra
+            if slots > own.room_tokens:
+                take(sim, own, blocks_of(sim, slots) - own.held_blocks)
+    return True
 
 
 @inlined
@@ -54,10 +108,10 @@ def schedule_running(sim: Any) -> None:
     while place < sim.in_batch and sim.tokens_left > 0 and sim.slots_left > spare:
         job = ints(sim.running_at)[place]
         own = own_of(sim, job)
-        context, computed = (
-            np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens,
-            np.int64(own.computed_tokens),
-        )
+        context = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens
+        if not (own.prefilling or sim.asynchronous):
+            own.computed_tokens, own.drafts = context - 1, sim.draft_tokens
+        computed = np.int64(own.computed_tokens)
         expected = context + own.placeholders
         tokens = min(expected + own.drafts - computed, sim.tokens_left, sim.slots_left - spare)
         tokens = min(tokens, sim.context_limit - computed - 1)
@@ -128,6 +182,7 @@ def evict(sim: Any, place: int) -> None:
             break
     own.preemptions += 1
     own.in_batch = 0
+    sim.in_chunk -= own.prefilling
     drop(sim, job)
     wait(sim, job)
     enheap(sim, job)
@@ -146,9 +201,9 @@ def copy_part(sim: Any, source: int, target: int) -> None:
 def schedule_waiting(sim: Any) -> None:
     """Admit waiting jobs, in their order, until one does not fit."""
     spare, k, stash, passed = sim.drafting_slots, sim.draft_tokens, ints(sim.stash_at), 0
-    runs, prefills = sim.in_parts > 0, False
+    runs, prefills = sim.rounds + sim.in_parts > 0, False
     for i in range(sim.in_parts):
-        prefills |= own_of(sim, part_at(sim.parts_at, sim.first_part + i).job).chunked != 0
+        prefills |= own_of(sim, part_at(sim.parts_at, sim.first_part + i).job).prefilling != 0
     while sim.tokens_left > 0 and sim.slots_left > spare and sim.in_batch < sim.max_batch and fresh(sim):
         job = ints(sim.heap_job_at)[0]
         own = own_of(sim, job)
@@ -191,13 +246,14 @@ def let_in(sim: Any, job: int) -> None:
     """Give a job the next place in the batch; the first time is its admission."""
     own = own_of(sim, job)
     unwait(sim, job)
-    own.in_batch = 1
+    own.in_batch = own.prefilling = 1
+    sim.in_chunk += 1
     ints(sim.running_at)[sim.in_batch] = job
     longs(sim.running_block_at)[sim.in_batch] = longs(sim.blocks_at)[job]
     floats(sim.running_rank_at)[sim.in_batch] = own.rank
     sim.in_batch += 1
     if own.started == 0:
-        own.started = own.prefilling = 1
+        own.started = 1
         own.admitted_s = sim.now_s
         if sim.charged:
             longs(sim.client_prompt_at)[own.client] += own.prompt_tokens
@@ -220,10 +276,10 @@ def commit(sim: Any, part: Any) -> None:
     target = np.int64(own.prompt_tokens) + view_of(sim, part.job).emitted_tokens + own.placeholders
     own.computed_tokens += part.tokens
     own.in_flight_tokens += part.tokens
-    own.chunked = own.computed_tokens < target
-    part.emits, part.round = not own.chunked, not own.prefilling
+    part.emits, part.round = own.computed_tokens >= target, not own.prefilling
     part.left = max(np.int64(0), target - own.computed_tokens)
     if part.emits:
+        sim.in_chunk -= own.prefilling
         own.prefilling = 0
         if sim.asynchronous:
             own.placeholders += 1 + part.drafts

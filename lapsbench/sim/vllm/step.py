@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from lapsbench.core import FINISHED
-from lapsbench.policies.pointers import floats, ints, longs, octets
+from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.lookup import chunk_price, step_price
-from lapsbench.sim.memory import own_of, part_at, timer_at, view_of
+from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
 from lapsbench.sim.queue import unwait
 from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED, WAITING
 from lapsbench.sim.timers import review
@@ -53,7 +53,6 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
 @inlined
 def take_step(rank: Any, sim: Any) -> int:
     """Compose a step; run the oldest when as many are composed as there may be, or nothing more can be."""
-    sim.first_part = sim.max_batch * (sim.step % STEPS_UNDER_WAY)
     parts = 0
     sim.in_dropped = 0
     if sim.in_batch + sim.in_wait > 0:
@@ -61,7 +60,7 @@ def take_step(rank: Any, sim: Any) -> int:
             review(rank, sim)
         parts = compose(rank, sim)
     if parts > 0:
-        longs(sim.sizes_at)[sim.step % STEPS_UNDER_WAY] = parts
+        longs(sim.sizes_at)[sim.step % STEPS_UNDER_WAY] = sim.in_parts
         sim.under_way += 1
         sim.step += 1
         if sim.asynchronous and sim.under_way < STEPS_UNDER_WAY:
@@ -83,15 +82,62 @@ def run_step(sim: Any, step: int) -> None:
     began_s = sim.now_s
     sim.now_s += price(sim, first, size)
     dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
-    progress, ended = False, False
+    progress = sim.rounds > 0
+    if sim.rounds > 0:
+        do_rounds(sim, dt, step)
+    ended = False
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
         if not gone(sim, part.job):  # else: composed before it was known that the job would end
             progress |= book(sim, part, dt, step)
-            ended |= gone(sim, part.job)
+            if gone(sim, part.job):
+                ended = True
+            elif part.emits:
+                sim.context_tokens += context_of(sim, part.job)
     if ended:
         close_ranks(sim)
+    sim.all_ran = not sim.asynchronous and size + sim.rounds >= sim.in_batch and sim.rounds > 0
+    sim.rounds = 0
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
+
+
+@inlined
+def do_rounds(sim: Any, dt: float, step: int) -> None:
+    """Let the first of the batch do the whole round they were given; who has all its tokens leaves."""
+    running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
+    now_s, charged, k = sim.now_s, sim.charged, sim.draft_tokens
+    kept, context = 0, sim.context_tokens
+    for i in range(sim.rounds):
+        own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
+        emitted = np.int64(view.emitted_tokens)
+        run = min(accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted), k)
+        tokens = min(run + 1, own.output_tokens - emitted)
+        own.final_tokens = own.prompt_tokens + emitted
+        emitted += tokens
+        context += tokens
+        view.emitted_tokens = emitted
+        view.rounds += 1
+        view.accepted_tokens += tokens - 1
+        gap = now_s - own.last_emit_s
+        if not gap <= own.itl_max_s:  # also where there is none yet
+            own.itl_max_s = gap
+        own.last_emit_s = now_s
+        if charged:
+            longs(sim.client_emitted_at)[own.client] += tokens
+        view.attained_s += dt
+        view.last_run_s, view.last_run_step = now_s, step
+        if emitted == own.output_tokens:
+            context -= own.prompt_tokens + emitted
+            leave(sim, running[i])
+        else:
+            running[kept], ranks[kept], blocks[kept] = running[i], ranks[i], blocks[i]
+            kept += 1
+    if kept < sim.rounds:
+        for i in range(sim.rounds, sim.in_batch):  # those let in
+            running[kept], ranks[kept], blocks[kept] = running[i], ranks[i], blocks[i]
+            kept += 1
+        sim.in_batch = kept
+    sim.context_tokens = context
 
 
 @inlined
@@ -103,20 +149,22 @@ def gone(sim: Any, job: int) -> bool:
 @inlined
 def price(sim: Any, first: int, size: int) -> float:
     """Return the seconds a step takes."""
-    k, decoding, contexts = sim.draft_tokens, 0, np.int64(0)
+    k, decoding, contexts = sim.draft_tokens, sim.rounds, np.int64(0)
+    if decoding > 0:
+        contexts = sim.context_tokens
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
         if part.round:
             decoding += 1
             contexts += context_of(sim, part.job)
-    overhead = step_price(sim, OVERHEAD, size, 0.0)
+    overhead = step_price(sim, OVERHEAD, sim.rounds + size, 0.0)
     draft = verify = work = 0.0
     if decoding > 0:
         mean = contexts / decoding
         if k > 0:
             draft = step_price(sim, DRAFT, decoding, mean)
         verify = step_price(sim, VERIFY, decoding, mean)
-    if decoding < size:
+    if decoding < sim.rounds + size:
         work = prefill(sim, first, size, decoding > 0)
     return overhead + draft + verify + work
 
@@ -214,7 +262,7 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
         if not stale:
             own.placeholders -= emitted
             own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
-    elif not own.chunked:
+    else:
         own.drafts = sim.draft_tokens
     return emitted
 
