@@ -14,7 +14,7 @@ from lapsbench.policies.pointers import floats, ints, longs
 from lapsbench.sim.heap import insertion_sort, pop
 from lapsbench.sim.ideal.select import highest
 from lapsbench.sim.jit import inlined, jit
-from lapsbench.sim.memory import own_of, part_at, view_of
+from lapsbench.sim.memory import own_of, view_of
 from lapsbench.sim.queue import enheap, fresh, rerank, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import FCFS, KEEP, WAITING
 from lapsbench.sim.timers import schedule
@@ -26,32 +26,49 @@ def choose(rank: Any, sim: Any) -> None:
     """Ask for the ranks that may have changed; under a preemptive policy, let only the best run."""
     sim.in_dropped = 0
     if not sim.fixed and (sim.preemptive or sim.kv_blocks > 0):
-        ask_who_ran(rank, sim)
+        if sim.all_ran or sim.rerank_all:
+            rerank_running(rank, sim)
+            if sim.in_parts > 0 or not sim.all_ran:
+                forget_who_ran(sim)
+        else:
+            ask_who_ran(rank, sim)
+        if sim.in_late > 0:
+            ask_late(rank, sim)
     if sim.rerank_all and sim.in_wait > 0 and (sim.preemptive or sim.in_batch < sim.max_batch):
         rerank_waiting(rank, sim)
     if sim.preemptive:
-        let_the_best_run(sim)
+        if any_order(sim):
+            sim.unsorted = 1
+        else:
+            let_the_best_run(sim)
+
+
+@inlined
+def any_order(sim: Any) -> bool:
+    """Say whether nothing depends on the order of the batch: nobody is exchanged, and memory is unlimited."""
+    if sim.kv_blocks > 0 or sim.asynchronous or sim.in_parked > 0:
+        return False
+    return not fresh(sim) or floats(sim.heap_rank_at)[0] > highest(floats(sim.running_rank_at), sim.in_batch)
+
+
+@jit
+def forget_who_ran(sim: Any) -> None:
+    """Everybody in the batch has been asked."""
+    for i in range(sim.in_batch):
+        own_of(sim, ints(sim.running_at)[i]).ran = 0
 
 
 @jit
 def ask_who_ran(rank: Any, sim: Any) -> None:
-    """Ask again for the rank of every job that has run since; some may have been taken out, or may not have run."""
+    """Ask again for the rank of every job that has run since; some may not have run, or not be in the batch."""
     numbers, ran = ints(sim.running_at), 0
-    if sim.all_ran:
+    for i in range(sim.in_batch):
+        ran += own_of(sim, numbers[i]).ran
+    if ran == sim.in_batch:
         rerank_running(rank, sim)
-        for i in range(sim.in_parts):
-            own_of(sim, part_at(sim.parts_at, sim.first_part + i).job).ran = 0
-    else:
-        for i in range(sim.in_batch):
-            ran += own_of(sim, numbers[i]).ran
-        if sim.rerank_all or ran == sim.in_batch:
-            rerank_running(rank, sim)
-            for i in range(sim.in_batch):
-                own_of(sim, numbers[i]).ran = 0
-        elif ran > 0:
-            ask_some(rank, sim)
-    if sim.in_late > 0:
-        ask_late(rank, sim)
+        forget_who_ran(sim)
+    elif ran > 0:
+        ask_some(rank, sim)
 
 
 @jit
@@ -94,21 +111,13 @@ def ask_late(rank: Any, sim: Any) -> None:
 
 @jit
 def let_the_best_run(sim: Any) -> None:
-    """Sort the batch by rank; exchange jobs where a better one waits, or a parked one may come back.
-
-    While nobody is exchanged and memory is unlimited, nothing depends on the order: then it is left as it is.
-    """
+    """Sort the batch by rank; exchange jobs where a better one waits, or a parked one may come back."""
     ranks, numbers, last = floats(sim.running_rank_at), ints(sim.running_at), sim.in_batch - 1
-    others = fresh(sim)
-    any_order = sim.kv_blocks == 0 and not sim.asynchronous and sim.in_parked == 0
-    if any_order and not (others and floats(sim.heap_rank_at)[0] <= highest(ranks, sim.in_batch)):
-        sim.unsorted = 1
-        return
     before = ints(sim.before_at)
     for i in range(sim.in_batch):
         before[i] = numbers[i]
     sort(sim)
-    if others:
+    if fresh(sim):
         best, other = floats(sim.heap_rank_at)[0], ints(sim.heap_job_at)[0]
         better = last >= 0 and (best < ranks[last] or (best == ranks[last] and other < numbers[last]))
         if better or sim.in_parked > 0:
@@ -190,6 +199,7 @@ def skip_marked(sim: Any) -> None:
 def give_way(sim: Any, job: int) -> None:
     """Take a job out of the batch."""
     own = own_of(sim, job)
+    note_peak(own)
     own.preemptions += 1
     own.in_batch = 0
     sim.in_chunk -= own.prefilling
@@ -202,6 +212,12 @@ def give_way(sim: Any, job: int) -> None:
     wait(sim, job)
     enheap(sim, job)
     schedule(sim, job)
+
+
+@inlined
+def note_peak(own: Any) -> None:
+    """Note how far a job has come: rounds among others do not. No step must be being composed for it."""
+    own.peak_tokens = max(own.peak_tokens, own.final_tokens)
 
 
 @jit
@@ -258,7 +274,6 @@ def lacking(sim: Any, job: int) -> int:
 def drop(sim: Any, job: int) -> None:
     """Take a job's memory: it computes its prompt and what it has emitted again."""
     own = own_of(sim, job)
-    own.peak_tokens = max(own.peak_tokens, own.final_tokens)
     if sim.kv_blocks > 0:
         release(sim, job, True)
     own.prefilling = own.resumed = 1

@@ -19,7 +19,7 @@ from lapsbench.sim.queue import enheap, fresh, unwait, wait
 from lapsbench.sim.state import PRIORITY
 from lapsbench.sim.timers import schedule
 from lapsbench.sim.vllm.blocks import adopt, blocks_of, found, take
-from lapsbench.sim.vllm.choose import choose, drop, sort
+from lapsbench.sim.vllm.choose import choose, drop, note_peak, sort
 
 LONGEST = UNLIMITED // 2
 """A context limit beyond this is none."""
@@ -53,13 +53,15 @@ def compose(rank: Any, sim: Any) -> int:
 @inlined
 def steady(sim: Any) -> bool:
     """Say whether everybody in the batch can do a whole round, and see to it that there is memory for it."""
-    if sim.asynchronous or sim.in_chunk > 0 or sim.context_limit < LONGEST:
+    if sim.asynchronous or sim.in_chunk > 0:
         return False
     if sim.in_batch * (1 + sim.draft_tokens + sim.drafting_slots) > sim.batched_tokens:
         return False
+    if sim.context_limit < LONGEST and not grow_all(sim):
+        return False
     if not sim.context_known:
         count_context(sim)
-    return sim.kv_blocks == 0 or grow_all(sim)
+    return True
 
 
 @jit
@@ -73,23 +75,34 @@ def count_context(sim: Any) -> None:
 
 @jit
 def grow_all(sim: Any) -> bool:
-    """Give everybody in the batch memory for a whole round, if there is enough of it for all."""
-    blocks, need = longs(sim.running_block_at), np.int64(0)
-    extra = sim.draft_tokens + sim.lookahead_tokens
+    """Give everybody in the batch memory for a whole round, if nobody is too near the limit and there is enough."""
+    blocks, need, k = longs(sim.running_block_at), np.int64(0), sim.draft_tokens
     for i in range(sim.in_batch):
         own = own_at(blocks[i], 0)
-        slots = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens) + extra
-        if slots > own.room_tokens:
-            need += blocks_of(sim, slots) - own.held_blocks
+        context = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens)
+        if context + k + 1 > sim.context_limit:
+            return False
+        if sim.kv_blocks > 0 and context + k + sim.lookahead_tokens > own.room_tokens:
+            need += needed(sim, own, context)
     if need > sim.free_blocks:
         return False
-    if need > 0:
-        for i in range(sim.in_batch):
-            own = own_at(blocks[i], 0)
-            slots = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens) + extra
-            if slots > own.room_tokens:
-                take(sim, own, blocks_of(sim, slots) - own.held_blocks)
+    i = 0
+    while need > 0:
+        own = own_at(blocks[i], 0)
+        context = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens)
+        if context + k + sim.lookahead_tokens > own.room_tokens:
+            more = needed(sim, own, context)
+            need -= more
+            take(sim, own, more)
+        i += 1
     return True
+
+
+@inlined
+def needed(sim: Any, own: Any, context: int) -> int:
+    """Return the blocks a job lacks for a whole round."""
+    lacking = blocks_of(sim, slots_of(sim, context + sim.draft_tokens)) - own.held_blocks
+    return max(np.int64(0), lacking)
 
 
 @inlined
@@ -111,6 +124,7 @@ def schedule_running(sim: Any) -> None:
         context = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens
         if not (own.prefilling or sim.asynchronous):
             own.computed_tokens, own.drafts = context - 1, sim.draft_tokens
+            note_peak(own)
         computed = np.int64(own.computed_tokens)
         expected = context + own.placeholders
         tokens = min(expected + own.drafts - computed, sim.tokens_left, sim.slots_left - spare)
@@ -171,6 +185,7 @@ def evict(sim: Any, place: int) -> None:
     sim.in_batch -= 1
     for i in range(place, sim.in_batch):
         numbers[i], blocks[i], ranks[i] = numbers[i + 1], blocks[i + 1], ranks[i + 1]
+    composed = False
     for i in range(sim.in_parts):
         part = part_at(sim.parts_at, sim.first_part + i)
         if part.job == job:
@@ -179,7 +194,10 @@ def evict(sim: Any, place: int) -> None:
             sim.in_parts -= 1
             for j in range(i, sim.in_parts):
                 copy_part(sim, sim.first_part + j + 1, sim.first_part + j)
+            composed = True
             break
+    if not composed:
+        note_peak(own)
     own.preemptions += 1
     own.in_batch = 0
     sim.in_chunk -= own.prefilling
