@@ -60,6 +60,9 @@ def make(order: Order) -> Trace:
         made = generate(replace(recipe, rate_rps=rate_rps), _requests(order, rate_rps), order.seed)
     else:
         model = open_trace(order.like)
+        if order.rate_rps is None and model.rate_rps is None:
+            why = "has a single request" if len(model) == 1 else "has all its requests at the same time"
+            raise UsageError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)
     n = len(made)

@@ -139,6 +139,7 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
     """Say which row it was: polars does not."""
     for number, line in enumerate((line for line in lines if line.strip()), 1):
         try:
+            _refuse_constant(source, line, number)
             is_object = isinstance(json.loads(line, parse_constant=_no_constants), dict)
             reason = "" if is_object else "not an object"
         except (ValueError, RecursionError) as broken:
@@ -158,6 +159,21 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
 
 def _no_constants(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _refuse_constant(source: Source, line: bytes, number: int) -> None:
+    """Say in which column NaN or Infinity stands: to JSON neither is a number."""
+    row = json.loads(line, parse_constant=_Constant)
+    for column, value in row.items() if isinstance(row, dict) else ():
+        if isinstance(value, _Constant):
+            where = source.at(column, number)
+            raise LapsbenchError(f"{value} is not a number", where=where, hint="a number, or leaving out the row")
+
+
+class _Constant(str):
+    """What Python's JSON writes where it has no number."""
+
+    __slots__ = ()
 
 
 def _parquet(source: Source, wanted: tuple[str, ...]) -> Table:
@@ -185,4 +201,6 @@ def _as_read(name: str, found: pa.Schema) -> pa.DataType:
     there = found.field(name).type if found.names.count(name) == 1 else pa.float64()
     if pa.types.is_timestamp(there):
         return pa.timestamp("ns", there.tz)
+    if pa.types.is_integer(there) or pa.types.is_float32(there):
+        return there  # as it lies: nanoseconds since 1970 are more than a float64 holds
     return pa.string() if pa.types.is_string(there) or pa.types.is_large_string(there) else pa.float64()
