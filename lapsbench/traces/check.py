@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
 
-from lapsbench.core import Trace
+from lapsbench.core import TOKENS_MOST, Trace
 from lapsbench.errors import LapsbenchError
+from lapsbench.traces import causes
 from lapsbench.traces.table import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.core import Floats, Ints, Strings
+    from lapsbench.traces.clock import Arrivals
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.table import Table
 
 _T = TypeVar("_T", bound=np.generic)
-
-_TOKENS_MOST = 2**31 - 1
 
 
 def times(table: Table, column: str) -> Floats:
@@ -35,7 +36,7 @@ def times(table: Table, column: str) -> Floats:
 
 
 def tokens(table: Table, column: str, *, least: int) -> Ints:
-    """Return int32 [N], whole numbers from `least` to 2^31 - 1.
+    """Return int32 [N], whole numbers from `least` to `TOKENS_MOST`.
 
     Raises:
         LapsbenchError: a value is missing, no number, not whole, too small or too large.
@@ -43,8 +44,21 @@ def tokens(table: Table, column: str, *, least: int) -> Ints:
     values = _numbers(table, column)
     refuse(table, column, values != values.floor(), "is not a whole number", hint="counts of tokens")
     refuse(table, column, values < least, f"is less than {least}", hint=f"correcting or deleting rows below {least}")
-    refuse(table, column, values > _TOKENS_MOST, f"is more than {_TOKENS_MOST}", hint="checking what the column holds")
+    what = f"is more than {TOKENS_MOST:,} tokens, which no model takes"
+    refuse(table, column, values > TOKENS_MOST, what, hint="checking what the column holds, or deleting the row")
     return values.cast(pl.Int32).to_numpy(writable=True)
+
+
+def outputs(table: Table, column: str) -> Ints:
+    """Return int32 [N] as `tokens` does, 0 where somebody else's log tells none: such a request failed.
+
+    Raises:
+        LapsbenchError: as for `tokens`; or no row has a value.
+    """
+    if column not in table.frame.columns:
+        return tokens(table, column, least=0)
+    zero = "0" if table.frame[column].dtype == pl.String else 0
+    return tokens(replace(table, frame=table.frame.with_columns(pl.col(column).fill_null(zero))), column, least=0)
 
 
 def strings(table: Table, column: str) -> Strings | None:
@@ -59,29 +73,33 @@ def served(
     reader: str,
     failed: Failed,
     *,
-    arrival_s: Floats,
+    arrivals: Arrivals,
     prompt_tokens: Ints,
     output_tokens: Ints,
     category: Strings | None = None,
     client_id: Strings | None = None,
     prompt_id: Strings | None = None,
     predicted_tokens: Floats | None = None,
+    unsent: NDArray[np.bool_] | None = None,
 ) -> Trace:
     """Return the requests of somebody else's log, the first arrival at 0.
 
     Rows without a prompt are dropped and counted, and so are those without output (they failed), unless `failed` is
-    "keep": then they ask for one token.
+    "keep": then they ask for one token. Those of them that were never sent (`unsent`) have no arrival to keep.
     """
+    never = np.zeros(len(prompt_tokens), bool) if unsent is None or failed == "drop" else unsent
+    prompt_tokens = np.where(never, np.int32(0), prompt_tokens)
     outputless = (prompt_tokens > 0) & (output_tokens == 0)
     if failed == "keep":
         output_tokens = np.where(outputless, np.int32(1), output_tokens)
     kept = (prompt_tokens > 0) & (output_tokens > 0)
     fate = "kept with 1 output token" if failed == "keep" else "dropped"
-    promptless, outputless_rows = int((prompt_tokens == 0).sum()), int(outputless.sum())
-    notes = [f"{count(promptless, 'row')} with no prompt tokens: dropped"] if promptless else []
+    promptless, outputless_rows = int(((prompt_tokens == 0) & ~never).sum()), int(outputless.sum())
+    notes = [f"{count(int(never.sum()), 'row')} failed without a start time: dropped"] if never.any() else []
+    notes += [f"{count(promptless, 'row')} with no prompt tokens: dropped"] if promptless else []
     notes += [f"{count(outputless_rows, 'row')} with no output tokens (failed): {fate}"] if outputless_rows else []
     rows = slice(None) if kept.all() else kept
-    since_s = arrival_s[rows]
+    since_s = arrivals.since_s[rows]
 
     def pick(column: NDArray[_T] | None) -> NDArray[_T] | None:
         return None if column is None else column[rows]
@@ -95,8 +113,8 @@ def served(
         client_id=pick(client_id),
         prompt_id=pick(prompt_id),
         predicted_tokens=pick(predicted_tokens),
-        notes=(*table.notes, *notes),
-        provenance={**origin(table, reader), "rows_dropped": int(len(kept) - kept.sum())},
+        notes=(*table.notes, *arrivals.notes, *notes),
+        provenance={**origin(table, reader), **arrivals.origin(rows), "rows_dropped": int(len(kept) - kept.sum())},
     )
 
 
@@ -132,6 +150,9 @@ def _numbers(table: Table, column: str) -> pl.Series:
     values = cells.cast(pl.Float64, strict=False)
     if cells.dtype == pl.String and values.null_count():  # " 10" is a number to a person
         values = cells.str.strip_chars().cast(pl.Float64, strict=False)
-    refuse(table, column, values.is_null() | values.is_nan(), "is not a number", hint="filling in or deleting the row")
+    bad = values.is_null() | values.is_nan()
+    if bad.any():
+        what, hint = causes.of_number(cells[int(bad.arg_max() or 0)])
+        refuse(table, column, bad, what, hint=hint)
     refuse(table, column, values.is_infinite(), "is infinite", hint="finite numbers")
     return values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lapsbench.core import Trace
-from lapsbench.errors import UsageError
+from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.streams import stream
 from lapsbench.traces.lengths import lengths
 from lapsbench.traces.open import open_trace
@@ -60,6 +60,9 @@ def make(order: Order) -> Trace:
         made = generate(replace(recipe, rate_rps=rate_rps), _requests(order, rate_rps), order.seed)
     else:
         model = open_trace(order.like)
+        if order.rate_rps is None and model.rate_rps is None:
+            why = "has a single request" if len(model) == 1 else "has all its requests at the same time"
+            raise LapsbenchError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)
     n = len(made)

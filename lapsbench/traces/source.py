@@ -30,11 +30,13 @@ class Source:
 
     Attributes:
         container: "json" is one document, over as many lines as it likes: a record, or a list of them.
+        time_unit: of its stamps, as the user says; None: as the format has it.
     """
 
     path: Path
     container: Container
     columns: tuple[str, ...]
+    time_unit: str | None = None
 
     def at(self, column: str, row: int | None = None) -> str:
         """Return "file, row, column" for an error; `row` counts rows of data from 1."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -122,6 +123,9 @@ def _json(source: Source, wanted: tuple[str, ...]) -> Table:
     try:
         frame = pl.read_json(io.BytesIO(document), schema=dict.fromkeys(wanted, pl.String()))
     except _POLARS as error:
+        with suppress(ValueError, RecursionError):
+            for number, row in enumerate(json.loads(document, parse_constant=_Constant), 1):
+                _refuse_constant(source, row, number)
         raise LapsbenchError(
             f"does not read as a list of JSON objects ({files.first_line(error)})",
             where=str(source.path),
@@ -139,6 +143,7 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
     """Say which row it was: polars does not."""
     for number, line in enumerate((line for line in lines if line.strip()), 1):
         try:
+            _refuse_constant(source, json.loads(line, parse_constant=_Constant), number)
             is_object = isinstance(json.loads(line, parse_constant=_no_constants), dict)
             reason = "" if is_object else "not an object"
         except (ValueError, RecursionError) as broken:
@@ -158,6 +163,20 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
 
 def _no_constants(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _refuse_constant(source: Source, row: object, number: int) -> None:
+    """Say in which column NaN or Infinity stands: to JSON neither is a number."""
+    for column, value in row.items() if isinstance(row, dict) else ():
+        if isinstance(value, _Constant):
+            where = source.at(str(column), number)
+            raise LapsbenchError(f"{value} is not a number", where=where, hint="a number, or leaving out the row")
+
+
+class _Constant(str):
+    """What Python's JSON writes where it has no number."""
+
+    __slots__ = ()
 
 
 def _parquet(source: Source, wanted: tuple[str, ...]) -> Table:
@@ -185,4 +204,6 @@ def _as_read(name: str, found: pa.Schema) -> pa.DataType:
     there = found.field(name).type if found.names.count(name) == 1 else pa.float64()
     if pa.types.is_timestamp(there):
         return pa.timestamp("ns", there.tz)
+    if pa.types.is_integer(there) or pa.types.is_float32(there):
+        return there  # as it lies: nanoseconds since 1970 are more than a float64 holds
     return pa.string() if pa.types.is_string(there) or pa.types.is_large_string(there) else pa.float64()
