@@ -1,54 +1,50 @@
-"""Opens a file a user names: a regular, readable one; gzip and zstd are unpacked, told by content.
+"""Opens what a user names: a file, a pipe, or `-` for stdin; gzip and zstd are unpacked, told by content.
 
-Knows bytes; what they mean is for the readers of traces, acceptance and costs.
+Knows bytes; what they mean is for the readers of traces, acceptance and costs. A pipe gives its bytes once: whoever
+opens one keeps what it gave.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import stat
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 
-from lapsbench.errors import LapsbenchError
+from lapsbench.errors import LapsbenchError, UsageError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+STDIN = "-"
+"""The name of standard input."""
 BOM = b"\xef\xbb\xbf"
 _UNPACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _REFUSED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-def content(path: Path, count: int | None = None) -> bytes:
-    """Return what the file holds, unpacked; at most the first `count` bytes of it.
+def content(path: Path) -> bytes:
+    """Return what the file, pipe or stdin holds, unpacked.
 
     Raises:
-        LapsbenchError: no such file, not a regular one, not readable, damaged, or packed in another way.
+        UsageError: stdin is a terminal.
+        LapsbenchError: no such file, neither a file nor a pipe, not readable, damaged, or packed in another way.
     """
-    where = str(path)
+    where = shown(path)
     try:
-        if path.is_dir():
-            raise LapsbenchError("is a folder, not a file", where=where, hint="the path of one file in it")
-        if path.exists() and not path.is_file():
-            raise LapsbenchError("is not a regular file", where=where, hint="saving it to a file first")
-        with path.open("rb") as file:
-            magic = file.read(8)
-            file.seek(0)
-            for start, packing in _UNPACKED.items():
-                if magic.startswith(start):
-                    return _unpack(path, packing, count)
-            for start, packing in _REFUSED.items():
-                if magic.startswith(start):
-                    raise LapsbenchError(
-                        f"is compressed ({packing})", where=where, hint="unpacking it, or gzip or zstd"
-                    )
-            return file.read(-1 if count is None else count)
+        data = _stdin() if str(path) == STDIN else _bytes(path)
     except FileNotFoundError as error:
         raise LapsbenchError("no such file", where=where, hint="the full path of the file") from error
     except PermissionError as error:
         raise LapsbenchError("no permission to read it", where=where, hint=f"chmod +r {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise LapsbenchError(f"cannot be opened ({error})", where=repr(where), hint="another path") from error
+    return _unpacked(data, where)
+
+
+def shown(path: Path) -> str:
+    """Return what a file is called in errors and results: its path, or what stands for one."""
+    if str(path) == STDIN:
+        return "stdin"
+    return "pipe" if str(path).startswith(("/dev/fd/", "/proc/self/fd/")) else str(path)
 
 
 def text(path: Path) -> bytes:
@@ -66,10 +62,12 @@ def parquet(path: Path) -> Path | pa.BufferReader:
     Raises:
         LapsbenchError: as for `content`.
     """
-    content(path, 1)  # says what is wrong with it
-    with path.open("rb") as file:
-        packed = file.read(4).startswith(tuple(_UNPACKED))
-    return pa.BufferReader(content(path)) if packed else path
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except (OSError, ValueError):
+        magic = b""
+    return path if magic == b"PAR1" else pa.BufferReader(content(path))
 
 
 def first_line(error: BaseException) -> str:
@@ -77,10 +75,31 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
-def _unpack(path: Path, packing: str, count: int | None) -> bytes:
+def _bytes(path: Path) -> bytes:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise LapsbenchError("is a folder, not a file", where=str(path), hint="the path of one file in it")
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise LapsbenchError("is not a regular file", where=str(path), hint="saving it to a file first")
+    return path.read_bytes()
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("is a terminal, not a file", where="stdin", hint="a pipe: zcat FILE | lapsbench ... -")
+    return sys.stdin.buffer.read()
+
+
+def _unpacked(data: bytes, where: str) -> bytes:
+    for start, packing in _REFUSED.items():
+        if data.startswith(start):
+            raise LapsbenchError(f"is compressed ({packing})", where=where, hint="unpacking it, or gzip or zstd")
+    packing = next((packing for start, packing in _UNPACKED.items() if data.startswith(start)), None)
+    if packing is None:
+        return data
     try:
-        with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, packing) as stream:
-            return bytes(stream.read(count))
+        with pa.CompressedInputStream(pa.BufferReader(data), packing) as stream:
+            return bytes(stream.read())
     except (pa.ArrowException, OSError, ValueError) as error:
         what = f"is {packing}, but truncated or damaged ({first_line(error)})"
-        raise LapsbenchError(what, where=str(path), hint="copying or packing it again") from error
+        raise LapsbenchError(what, where=where, hint="copying or packing it again") from error

@@ -50,7 +50,7 @@ def read_table(source: Source, required: tuple[str, ...], optional: tuple[str, .
         case "parquet":
             return _parquet(source, there)
         case "jsonl":
-            return _jsonl(source, anywhere)
+            return _jsonl(source, source.content, anywhere)
         case "json":
             return _json(source, anywhere)
         case "csv":
@@ -63,9 +63,9 @@ def count(number: int, noun: str) -> str:
 
 
 def _csv(source: Source, wanted: tuple[str, ...]) -> Table:
-    data = source.text()
+    data = source.content
     try:
-        whole = pl.read_csv(io.BytesIO(data), infer_schema=False)
+        whole = pl.read_csv(io.BytesIO(data), infer_schema=False, has_header=source.has_header)
     except _POLARS as error:
         _refuse_csv(source, data, error)
     if whole.width != len(source.columns):
@@ -82,7 +82,7 @@ def _csv(source: Source, wanted: tuple[str, ...]) -> Table:
 def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
     """Say which row it was: polars does not."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(data.decode(), newline="")) if row][1:]
+        rows = [row for row in csv.reader(io.StringIO(data.decode(), newline="")) if row][source.has_header :]
     except UnicodeDecodeError as broken:
         line = data[: broken.start].count(b"\n") + 1
         raise LapsbenchError("is not UTF-8", where=f"{source.path}, line {line}", hint="saving it as UTF-8") from error
@@ -92,7 +92,7 @@ def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
     for number, row in enumerate(rows, 1):
         if len(row) > width:
             raise LapsbenchError(
-                f"has {len(row)} values, the header names {width}",
+                f"has {len(row)} values, the {'header names' if source.has_header else 'first row has'} {width}",
                 where=f"{source.path}, row {number}",
                 hint="quoting values that hold a comma",
             ) from error
@@ -103,31 +103,56 @@ def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
     ) from error
 
 
-def _jsonl(source: Source, wanted: tuple[str, ...]) -> Table:
-    lines = source.text()
+def _jsonl(source: Source, lines: bytes, wanted: tuple[str, ...]) -> Table:
+    read = dict.fromkeys((*wanted, *(name.partition(".")[0] for name in wanted)), pl.String())
     try:
         # io.BytesIO is required: plain bytes would be taken for a path
-        frame = pl.read_ndjson(io.BytesIO(lines), schema=dict.fromkeys(wanted, pl.String()))
+        frame = pl.read_ndjson(io.BytesIO(lines), schema=read)
     except _POLARS as error:
         _refuse_jsonl(source, lines.split(b"\n"), error)
     # a JSON text holds no bare newline: what is not a row is a blank line
     blank = len(lines.rstrip(b"\r\n \t").split(b"\n")) - frame.height if frame.height else 0
-    return Table(source, _filled(frame), (f"{count(blank, 'blank line')}: skipped",) if blank else ())
+    frame = _filled(frame.select(_cells(name) for name in wanted))
+    return Table(source, frame, (f"{count(blank, 'blank line')}: skipped",) if blank else ())
+
+
+def _cells(name: str) -> pl.Expr:
+    """Return a column of JSON; with dots in it the column of that name, else what lies at that path."""
+    outermost, dot, path = name.partition(".")
+    if not dot:
+        return pl.col(name)
+    steps = "".join(f"[{step}]" if step.isdecimal() else f"['{_quoted(step)}']" for step in path.split("."))
+    return pl.coalesce(pl.col(name), pl.col(outermost).str.json_path_match(f"${steps}")).alias(name)
+
+
+def _quoted(step: str) -> str:
+    return step.replace("\\", "\\\\").replace("'", "\\'")
 
 
 def _json(source: Source, wanted: tuple[str, ...]) -> Table:
-    document = source.text()
-    if document.lstrip().startswith(b"{"):
-        document = b"[" + document + b"]"
     try:
-        frame = pl.read_json(io.BytesIO(document), schema=dict.fromkeys(wanted, pl.String()))
-    except _POLARS as error:
+        document = json.loads(source.content, parse_constant=_no_constants)
+    except (ValueError, RecursionError) as error:
         raise LapsbenchError(
             f"does not read as a list of JSON objects ({files.first_line(error)})",
             where=str(source.path),
             hint="[{...}, {...}], or one JSON object a line",
         ) from error
-    return Table(source, _filled(frame))
+    return table_of(source, document if isinstance(document, list) else [document], wanted)
+
+
+def table_of(source: Source, records: list[Any], wanted: tuple[str, ...]) -> Table:
+    """Return records of JSON as a table.
+
+    Raises:
+        LapsbenchError: one is no object.
+    """
+    outermost = {name for each in wanted for name in (each, each.partition(".")[0])}
+    rows = [
+        {name: value for name, value in record.items() if name in outermost} if isinstance(record, dict) else record
+        for record in records
+    ]
+    return _jsonl(source, b"\n".join(json.dumps(row).encode() for row in rows), wanted)
 
 
 def _filled(frame: pl.DataFrame) -> pl.DataFrame:
@@ -146,7 +171,7 @@ def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) 
         if reason:
             raise LapsbenchError(
                 f"is not a JSON object ({reason})",
-                where=f"{source.path}, row {number}",
+                where=f"{source.path}, {source.row} {number}",
                 hint="one JSON object a line; the last line may be cut short",
             ) from error
     raise LapsbenchError(
@@ -162,9 +187,9 @@ def _no_constants(name: str) -> NoReturn:
 
 def _parquet(source: Source, wanted: tuple[str, ...]) -> Table:
     try:
-        found = pq.read_schema(files.parquet(source.path))
+        found = pq.read_schema(pa.BufferReader(source.content))
         fields = pa.schema([(name, _as_read(name, found)) for name in wanted])
-        table = schema.read_parquet(source.path, "trace", fields)
+        table = schema.read_parquet(source.path, "trace", fields, content=source.content)
         # polars trusts what it is handed: damaged strings or metadata would panic in Rust, on stderr
         table.validate(full=True)
         frame = pl.DataFrame(pl.from_arrow(table.replace_schema_metadata(None)))

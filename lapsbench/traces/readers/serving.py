@@ -46,7 +46,7 @@ def _read(source: Source, failed: Failed) -> Trace:
 
 def _only_run(source: Source) -> dict[str, Any]:
     try:
-        text = source.text()
+        text = source.content
         runs = [json.loads(text)] if source.container == "json" else [json.loads(line) for line in _lines(text)]
     except (ValueError, RecursionError) as error:
         raise LapsbenchError(
