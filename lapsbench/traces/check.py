@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.core import Floats, Ints, Strings
+    from lapsbench.traces.clock import Arrivals
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.table import Table
 
@@ -59,7 +60,7 @@ def served(
     reader: str,
     failed: Failed,
     *,
-    arrival_s: Floats,
+    arrivals: Arrivals,
     prompt_tokens: Ints,
     output_tokens: Ints,
     category: Strings | None = None,
@@ -81,7 +82,7 @@ def served(
     notes = [f"{count(promptless, 'row')} with no prompt tokens: dropped"] if promptless else []
     notes += [f"{count(outputless_rows, 'row')} with no output tokens (failed): {fate}"] if outputless_rows else []
     rows = slice(None) if kept.all() else kept
-    since_s = arrival_s[rows]
+    since_s = arrivals.since_s[rows]
 
     def pick(column: NDArray[_T] | None) -> NDArray[_T] | None:
         return None if column is None else column[rows]
@@ -95,14 +96,16 @@ def served(
         client_id=pick(client_id),
         prompt_id=pick(prompt_id),
         predicted_tokens=pick(predicted_tokens),
-        notes=(*table.notes, *notes),
-        provenance={**origin(table, reader), "rows_dropped": int(len(kept) - kept.sum())},
+        notes=(*table.notes, *arrivals.notes, *notes),
+        provenance={**origin(table, reader, arrivals, kept), "rows_dropped": int(len(kept) - kept.sum())},
     )
 
 
-def origin(table: Table, reader: str) -> dict[str, Any]:
-    """Return what is known of a file's origin: its name, its format, how many rows were read."""
-    return {"file": table.source.path.name, "format": reader, "rows_read": table.frame.height}
+def origin(table: Table, reader: str, arrivals: Arrivals, kept: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+    """Return what is known of a file's origin: name, format, how many rows were read, the first stamp kept."""
+    found = {"file": table.source.path.name, "format": reader, "rows_read": table.frame.height}
+    rows = np.arange(len(arrivals.since_s)) if kept is None else np.flatnonzero(kept)
+    return found | (arrivals.origin(int(rows[arrivals.since_s[rows].argmin()])) if len(rows) else {})
 
 
 def refuse(table: Table, column: str, bad: pl.Series, what: str, *, hint: str) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
 from lapsbench.errors import UsageError
 
+if TYPE_CHECKING:
+    from lapsbench.core import Floats
+
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
 """Seconds in each."""
+WORDS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds", "min": "minutes", "h": "hours"}
 _EXAMPLE = "arrival=ts,prompt=in,output=out"
 
 
@@ -66,3 +71,10 @@ def seconds_per(unit: str) -> float:
     if unit not in UNITS:
         raise UsageError(f"unknown unit {unit!r}", where="--time-unit", hint=f"one of: {', '.join(UNITS)}")
     return UNITS[unit]
+
+
+def in_seconds(values: Floats, unit: str) -> Floats:
+    """Return values of a unit in seconds; divided where it is a part of one, which rounds once."""
+    per = seconds_per(unit)
+    scaled: Floats = values * per if per >= 1 else values / round(1 / per)
+    return scaled

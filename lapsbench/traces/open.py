@@ -56,7 +56,7 @@ def open_trace(
     path = _find(source)
     origin = inspect(path)
     if chosen is not None:
-        trace = in_order(read_chosen(origin, chosen, time_unit, fate))
+        trace = in_order(read_chosen(replace(origin, time_unit=time_unit), chosen, fate))
     else:
         trace = in_order(reader_for(origin).read(origin, fate))
     if not len(trace):

@@ -38,6 +38,7 @@ class Source:
         content: all of it, unpacked, without a byte-order mark.
         has_header: whether the first line of a CSV file names the columns; else they are called "1", "2", ...
         row: what one of its rows is called.
+        time_unit: of its stamps, as the user says; None: as the format has it.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Source:
     content: bytes = field(repr=False)
     has_header: bool = True
     row: str = "row"
+    time_unit: str | None = None
 
     def at(self, column: str, row: int | None = None) -> str:
         """Return "file, row, column" for an error; `row` counts rows of data from 1."""

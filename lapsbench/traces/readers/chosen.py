@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.traces import check, moments
-from lapsbench.traces.columns import seconds_per
+from lapsbench.errors import LapsbenchError
+from lapsbench.traces import check, clock, moments
 from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
-    from lapsbench.core import Floats, Strings, Trace
+    from lapsbench.core import Strings, Trace
+    from lapsbench.traces.clock import Arrivals
     from lapsbench.traces.columns import Columns
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
 NAME = "columns"
 
 
-def read_chosen(source: Source, columns: Columns, unit: str | None, failed: Failed) -> Trace:
+def read_chosen(source: Source, columns: Columns, failed: Failed) -> Trace:
     """Return the rows of a file whose columns are named by its user.
 
     Args:
         source: the file.
         columns: which of its columns to read.
-        unit: of numeric arrivals; None for seconds. Arrivals that are moments of time have none.
         failed: what becomes of rows without output.
 
     Raises:
@@ -44,7 +43,7 @@ def read_chosen(source: Source, columns: Columns, unit: str | None, failed: Fail
         table,
         NAME,
         failed,
-        arrival_s=_arrivals(table, columns.arrival, unit),
+        arrivals=_arrivals(table, columns.arrival),
         prompt_tokens=check.tokens(table, columns.prompt, least=0),
         output_tokens=check.tokens(table, columns.output, least=0),
         category=_strings(table, columns.category),
@@ -54,16 +53,10 @@ def read_chosen(source: Source, columns: Columns, unit: str | None, failed: Fail
     )
 
 
-def _arrivals(table: Table, column: str, unit: str | None) -> Floats:
-    if column in table.frame.columns and moments.are_moments(table.frame[column]):
-        if unit is not None:
-            what = f"column {column!r} holds moments of time, which have no unit"
-            raise UsageError(what, where="--time-unit", hint="leaving it out")
-        return moments.seconds(table, column)
-    values = check.times(table, column)
-    # before it is scaled: of nanoseconds since 1970, the last digits would be lost with the first
-    since_first: Floats = (values - (values.min() if len(values) else 0.0)) * seconds_per(unit or "s")
-    return since_first
+def _arrivals(table: Table, column: str) -> Arrivals:
+    """Read numbers as seconds, if nothing else was said."""
+    are_moments = column in table.frame.columns and moments.are_moments(table.frame[column])
+    return clock.arrivals(table, column, None if are_moments else "s")
 
 
 def _strings(table: Table, column: str | None) -> Strings | None:

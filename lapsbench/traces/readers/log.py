@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.traces import check
+from lapsbench.traces import check, clock
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from lapsbench.core import Floats, Trace
+    from lapsbench.core import Trace
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Container, Source
-    from lapsbench.traces.table import Table
 
 
 def log(
@@ -22,8 +19,7 @@ def log(
     containers: tuple[Container, ...],
     columns: tuple[str, str, str],
     *,
-    clock: Callable[[Table, str], Floats] = check.times,
-    per_s: float = 1.0,
+    unit: str | None = "s",
     category: str | None = None,
     client: str | None = None,
 ) -> Reader:
@@ -33,8 +29,7 @@ def log(
         name: for people.
         containers: what it may be stored in.
         columns: of arrival, prompt tokens and output tokens.
-        clock: reads the arrivals.
-        per_s: units of the arrivals in a second.
+        unit: of the arrivals; None where they are moments of time.
         category: its column, if there may be one.
         client: its column, if there may be one.
     """
@@ -47,7 +42,7 @@ def log(
             table,
             name,
             failed,
-            arrival_s=clock(table, arrival) / per_s,
+            arrivals=clock.arrivals(table, arrival, unit),
             prompt_tokens=check.tokens(table, prompt, least=0),
             output_tokens=check.tokens(table, output, least=0),
             category=check.strings(table, category) if category else None,

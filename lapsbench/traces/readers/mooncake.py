@@ -10,4 +10,4 @@ from typing import Final
 
 from lapsbench.traces.readers.log import log
 
-READER: Final = log("mooncake", ("jsonl", "json"), ("timestamp", "input_length", "output_length"), per_s=1e3)
+READER: Final = log("mooncake", ("jsonl", "json"), ("timestamp", "input_length", "output_length"), unit="ms")

@@ -16,7 +16,7 @@ import polars as pl
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
-from lapsbench.traces import check
+from lapsbench.traces import check, clock
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import Table
 
@@ -38,7 +38,7 @@ def _read(source: Source, failed: Failed) -> Trace:
         table,
         READER.name,
         failed,
-        arrival_s=check.times(table, _STARTS),
+        arrivals=clock.arrivals(table, _STARTS, "s"),
         prompt_tokens=check.tokens(table, _PROMPTS, least=0),
         output_tokens=outputs,
     )
