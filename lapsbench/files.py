@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import stat
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from lapsbench.errors import LapsbenchError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 STDIN = "-"
 """The name of standard input."""
@@ -91,15 +94,15 @@ def _stdin() -> bytes:
 
 
 def _unpacked(data: bytes, where: str) -> bytes:
-    for start, packing in _REFUSED.items():
-        if data.startswith(start):
-            raise LapsbenchError(f"is compressed ({packing})", where=where, hint="unpacking it, or gzip or zstd")
-    packing = next((packing for start, packing in _UNPACKED.items() if data.startswith(start)), None)
-    if packing is None:
+    refused = [packing for start, packing in _REFUSED.items() if data.startswith(start)]
+    if refused:
+        raise LapsbenchError(f"is compressed ({refused[0]})", where=where, hint="unpacking it, or gzip or zstd")
+    packed = [packing for start, packing in _UNPACKED.items() if data.startswith(start)]
+    if not packed:
         return data
     try:
-        with pa.CompressedInputStream(pa.BufferReader(data), packing) as stream:
+        with pa.CompressedInputStream(pa.BufferReader(data), packed[0]) as stream:
             return bytes(stream.read())
     except (pa.ArrowException, OSError, ValueError) as error:
-        what = f"is {packing}, but truncated or damaged ({first_line(error)})"
+        what = f"is {packed[0]}, but truncated or damaged ({first_line(error)})"
         raise LapsbenchError(what, where=where, hint="copying or packing it again") from error

@@ -14,14 +14,16 @@ from lapsbench.traces.table import count
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lapsbench.core import Floats, Ints, Strings
+    from lapsbench.core import Bools, Floats, Ints, Strings
     from lapsbench.traces.clock import Arrivals
+    from lapsbench.traces.columns import Ok
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.table import Table
 
 _T = TypeVar("_T", bound=np.generic)
 
-_TOKENS_MOST = 2**31 - 1
+MOST = 2**31 - 1
+"""Tokens of a request."""
 
 
 def times(table: Table, column: str) -> Floats:
@@ -35,24 +37,32 @@ def times(table: Table, column: str) -> Floats:
     return values.to_numpy(writable=True)
 
 
-def tokens(table: Table, column: str, *, least: int) -> Ints:
-    """Return int32 [N], whole numbers from `least` to 2^31 - 1.
+def tokens(table: Table, column: str, *, least: int, absent: Bools | None = None) -> Ints:
+    """Return int32 [N], whole numbers from `least` to 2^31 - 1; 0 for a missing value where it may be `absent`.
 
     Raises:
         LapsbenchError: a value is missing, no number, not whole, too small or too large.
     """
-    values = _numbers(table, column)
+    values = _numbers(table, column, absent)
     refuse(table, column, values != values.floor(), "is not a whole number", hint="counts of tokens")
     refuse(table, column, values < least, f"is less than {least}", hint=f"correcting or deleting rows below {least}")
-    refuse(table, column, values > _TOKENS_MOST, f"is more than {_TOKENS_MOST}", hint="checking what the column holds")
+    refuse(table, column, values > MOST, f"is more than {MOST}", hint="checking what the column holds")
     return values.cast(pl.Int32).to_numpy(writable=True)
 
 
-def strings(table: Table, column: str) -> Strings | None:
+def strings(table: Table, column: str | None) -> Strings | None:
     """Return strings [N], "" where a value is missing; None where the file has no such column."""
     if column not in table.frame.columns:
         return None
     return table.frame[column].fill_null("").to_numpy().astype(object, copy=False)
+
+
+def failures(table: Table, ok: Ok | None) -> Bools:
+    """Return bool [N], which requests did not end as `ok` says they should; none where the file does not tell."""
+    if ok is None or ok.column not in table.frame.columns:
+        return np.zeros(table.frame.height, dtype=np.bool_)
+    ends = table.frame[ok.column].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase()
+    return (~ends.is_in(ok.values)).to_numpy(writable=True)
 
 
 def served(
@@ -63,6 +73,7 @@ def served(
     arrivals: Arrivals,
     prompt_tokens: Ints,
     output_tokens: Ints,
+    failures: Bools | None = None,
     category: Strings | None = None,
     client_id: Strings | None = None,
     prompt_id: Strings | None = None,
@@ -70,17 +81,29 @@ def served(
 ) -> Trace:
     """Return the requests of somebody else's log, the first arrival at 0.
 
-    Rows without a prompt are dropped and counted, and so are those without output (they failed), unless `failed` is
-    "keep": then they ask for one token.
+    Rows without a prompt are dropped and counted, and so are those that failed, as `failures` say or for lack of any
+    output, unless `failed` is "keep": then they ask for one token.
     """
-    outputless = (prompt_tokens > 0) & (output_tokens == 0)
+    said = np.zeros(len(output_tokens), dtype=np.bool_) if failures is None else failures
+    without_output = ~said & (prompt_tokens > 0) & (output_tokens == 0)
     if failed == "keep":
-        output_tokens = np.where(outputless, np.int32(1), output_tokens)
-    kept = (prompt_tokens > 0) & (output_tokens > 0)
-    fate = "kept with 1 output token" if failed == "keep" else "dropped"
-    promptless, outputless_rows = int((prompt_tokens == 0).sum()), int(outputless.sum())
-    notes = [f"{count(promptless, 'row')} with no prompt tokens: dropped"] if promptless else []
-    notes += [f"{count(outputless_rows, 'row')} with no output tokens (failed): {fate}"] if outputless_rows else []
+        told = said & (prompt_tokens > 0)
+        output_tokens = np.where(told | without_output, np.int32(1), output_tokens)
+        kept, fate = (prompt_tokens > 0) & (output_tokens > 0), "kept with 1 output token"
+    else:
+        told = said
+        kept, fate = ~said & (prompt_tokens > 0) & (output_tokens > 0), "dropped"
+    without_prompt = ~told & (prompt_tokens == 0)
+    row = table.source.row
+    notes = [
+        f"{count(int(rows.sum()), row)} {why}: {what}"
+        for rows, why, what in (
+            (without_prompt, "with no prompt tokens", "dropped"),
+            (told, "that failed", fate),
+            (without_output, "with no output tokens (failed)", fate),
+        )
+        if rows.any()
+    ]
     rows = slice(None) if kept.all() else kept
     since_s = arrivals.since_s[rows]
 
@@ -127,14 +150,18 @@ def _shown(value: object) -> str:
     return repr(value[:40] if isinstance(value, str) else value)
 
 
-def _numbers(table: Table, column: str) -> pl.Series:
-    """Return float64 [N] without null, NaN or infinity."""
+def _numbers(table: Table, column: str, absent: Bools | None = None) -> pl.Series:
+    """Return float64 [N] without null, NaN or infinity; 0 for a missing value where it may be `absent`."""
     if column not in table.frame.columns:  # JSONL, named in no row
         raise LapsbenchError("every value is missing", where=table.source.at(column), hint="filling the column")
     cells = table.frame[column]
     values = cells.cast(pl.Float64, strict=False)
     if cells.dtype == pl.String and values.null_count():  # " 10" is a number to a person
-        values = cells.str.strip_chars().cast(pl.Float64, strict=False)
+        cells = cells.str.strip_chars()
+        values = cells.cast(pl.Float64, strict=False)
+    if absent is not None and values.null_count():
+        missing = cells.is_null() | (cells.cast(pl.String) == "")
+        values = values.zip_with(~(missing & pl.Series(absent)), pl.Series([0.0]))
     refuse(table, column, values.is_null() | values.is_nan(), "is not a number", hint="filling in or deleting the row")
     refuse(table, column, values.is_infinite(), "is infinite", hint="finite numbers")
     return values

@@ -28,7 +28,8 @@ class Order:
     """What to make.
 
     Attributes:
-        like: a shipped recipe ("chat", "code"), or a trace whose rows of lengths are drawn from.
+        like: a shipped recipe ("chat", "code"), or a trace, or lengths alone, whose rows are drawn from.
+        columns: of that trace, where its layout is its user's own.
         rate_rps: requests / span; None for that of `like`.
         requests: how many; or as many as arrive in duration_s.
         arrivals: a process; None for the recipe's own, and Poisson after a trace.
@@ -37,6 +38,7 @@ class Order:
     """
 
     like: str = "chat"
+    columns: str | None = None
     rate_rps: float | None = None
     requests: int | None = None
     duration_s: float | None = None
@@ -59,7 +61,7 @@ def make(order: Order) -> Trace:
         rate_rps = _rate(order, recipe.rate_rps)
         made = generate(replace(recipe, rate_rps=rate_rps), _requests(order, rate_rps), order.seed)
     else:
-        model = open_trace(order.like)
+        model = open_trace(order.like, columns=order.columns, arrivals=False)
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)
     n = len(made)
@@ -77,12 +79,14 @@ def make(order: Order) -> Trace:
 def _resampled(model: Trace, n: int, seed: int) -> Trace:
     """Return n requests, each with the prompt and output of one row; all arrive at 0."""
     rows = stream(seed, "trace rows").integers(0, len(model), n)
-    return Trace("", np.zeros(n), model.prompt_tokens[rows], model.output_tokens[rows])
+    return Trace("", np.zeros(n), model.prompt_tokens[rows], model.output_tokens[rows], notes=model.notes)
 
 
 def _rate(order: Order, own: float | None) -> float:
     rate_rps = own if order.rate_rps is None else order.rate_rps
-    if rate_rps is None or not (math.isfinite(rate_rps) and 1e-9 <= rate_rps <= 1e9):
+    if rate_rps is None:
+        raise UsageError(f"{order.like} has no rate of its own", where="--rate", hint="requests per second, such as 12")
+    if not (math.isfinite(rate_rps) and 1e-9 <= rate_rps <= 1e9):
         raise UsageError(f"{rate_rps} is no rate", where="--rate", hint="requests per second, such as 12")
     return rate_rps
 

@@ -96,7 +96,7 @@ def _json_source(path: Path, content: bytes, head: bytes) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """An object of which only the names are of interest, those inside as dotted paths; one that is there twice twice."""
+    """An object of which only the names are of interest, those inside as dotted paths; what is there twice, twice."""
 
     names: tuple[str, ...]
 

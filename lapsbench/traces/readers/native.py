@@ -34,5 +34,10 @@ def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row with
 
 
 READER: Final = Reader(
-    "native", ("parquet", "csv", "jsonl", "json"), tuple(TRACE.names), tuple(TRACE_OPTIONAL.names), _read
+    "native",
+    ("parquet", "csv", "jsonl", "json"),
+    tuple(TRACE.names),
+    tuple(TRACE_OPTIONAL.names),
+    _read,
+    tokens=("prompt_tokens", "output_tokens"),
 )
