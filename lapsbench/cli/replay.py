@@ -30,7 +30,7 @@ def replay(
         typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns of one's own trace hold what."),
     ] = None,
     time_unit: Annotated[
-        str | None, typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
+        str | None, typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals, instead of the format's.")
     ] = None,
     failed: Annotated[
         str | None, typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")

@@ -15,8 +15,9 @@ traces = typer.Typer(name="traces", help="List, fetch, describe, convert and mak
 _SOURCE = typer.Argument(metavar="NAME|PATH|-", help="A shipped or fetched trace, a file or pipe; - for stdin.")
 _COLUMNS = typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns hold what.")
 _LIKE_COLUMNS = typer.Option(metavar="prompt=in,output=out", help="Which columns of --like hold what.")
-_UNIT = typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
+_UNIT = typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals, instead of the format's.")
 _FAILED = typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")
+_FORCE = typer.Option("--force", help="Write over a file that is there.")
 _LIMIT = typer.Option(metavar="N", min=1, help="Only the first N requests.")
 _JSON = typer.Option("--json", metavar="PATH|-", help="Write it as JSON; - for stdout.")
 _QUIET = typer.Option("--quiet", "-q", help="No progress, no remarks.")
@@ -120,13 +121,16 @@ def convert(
     time_unit: Annotated[str | None, _UNIT] = None,
     failed: Annotated[str, _FAILED] = "drop",
     limit: Annotated[int | None, _LIMIT] = None,
+    force: Annotated[bool, _FORCE] = False,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
     """Read a trace of any known format and write it in ours."""
     from lapsbench.traces import open_trace
-    from lapsbench.traces.save import refuse_suffix, write_trace
+    from lapsbench.traces.save import refuse_existing, refuse_suffix, write_trace
 
     refuse_suffix(out)
+    if not force:
+        refuse_existing(out)
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     remark([*trace.notes, f"{len(trace):,} requests"], quiet=quiet)
     write_trace(trace, out)
@@ -154,14 +158,17 @@ def make(
     output: Annotated[str | None, typer.Option(metavar="LENGTHS", help="As --prompt.")] = None,
     clients: Annotated[str | None, typer.Option(metavar="N|SHARES", help="4, or their shares: 5,1,1.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of all draws.")] = 0,
+    force: Annotated[bool, _FORCE] = False,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
     """Make a trace to order, such as chat at 12 requests/s in bursts: --rate 12 --arrivals gamma:cv=3."""
     from lapsbench.traces.make import Order
     from lapsbench.traces.make import make as made
-    from lapsbench.traces.save import refuse_suffix, write_trace
+    from lapsbench.traces.save import refuse_existing, refuse_suffix, write_trace
 
     refuse_suffix(out)
+    if not force:
+        refuse_existing(out)
     order = Order(
         like=like,
         columns=columns,

@@ -23,6 +23,8 @@ STOPPED = {
     "overrun": f"stopped: jobs kept displacing each other and hardly got further; {_LET_RUN}",
 }
 """Why a run ended early, and what to try."""
+ABSURD = 10.0
+"""A load above this is a mistake more often than a question: `--load` takes no more either."""
 BUSY = 0.85
 """From this load on, a batch that never fills is too large for the trace, not the load too low."""
 
@@ -97,6 +99,11 @@ def facts(result: ReplayResult) -> Iterator[tuple[str, str]]:
 
 def warnings(result: ReplayResult) -> Iterator[str]:
     """Say which numbers not to believe."""
+    if times := _far_too_fast(result):
+        yield (
+            f"on its own clock the trace offers {times:,.3g} times what the engine can serve; try --load 0.9, or "
+            "--time-unit, if its arrivals were read in another unit than theirs"
+        )
     for load in loads(result.cells):
         for label in ("OVERLOADED", "GROWING"):
             yield from _growth(result, load, label)
@@ -162,6 +169,15 @@ def _growth(result: ReplayResult, load: float | None, label: str) -> Iterator[st
         f"{names} {'is' if one else 'are'} {label}{_at(load)}: up to {100 * share:.0f} of 100 arrivals pile up until "
         f"the trace ends, so {'its' if one else 'their'} mean depends on its length; try {_less(result, load)}"
     )
+
+
+def _far_too_fast(result: ReplayResult) -> float:
+    """Return the load of the trace's own clock where no engine is meant to be offered it; else 0."""
+    if result.rate_rps is not None:
+        return 0.0
+    rates = (cell.metrics["offered_rps"] or 0.0 for cell in result.cells if cell.load is None)
+    load = max(rates, default=0.0) / result.capacity_rps
+    return load if load > ABSURD else 0.0
 
 
 def _busy(result: ReplayResult) -> bool:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import polars as pl
 
-from lapsbench.core import Trace
+from lapsbench.core import TOKENS_MOST, Trace
 from lapsbench.errors import LapsbenchError
+from lapsbench.traces import causes
 from lapsbench.traces.table import count
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from lapsbench.traces.table import Table
 
 _T = TypeVar("_T", bound=np.generic)
-
-MOST = 2**31 - 1
-"""Tokens of a request."""
 
 
 def times(table: Table, column: str) -> Floats:
@@ -38,7 +36,7 @@ def times(table: Table, column: str) -> Floats:
 
 
 def tokens(table: Table, column: str, *, least: int, absent: Bools | None = None) -> Ints:
-    """Return int32 [N], whole numbers from `least` to 2^31 - 1; 0 for a missing value where it may be `absent`.
+    """Return int32 [N], whole numbers from `least` to `TOKENS_MOST`; 0 for a missing value where it may be `absent`.
 
     Raises:
         LapsbenchError: a value is missing, no number, not whole, too small or too large.
@@ -46,8 +44,18 @@ def tokens(table: Table, column: str, *, least: int, absent: Bools | None = None
     values = _numbers(table, column, absent)
     refuse(table, column, values != values.floor(), "is not a whole number", hint="counts of tokens")
     refuse(table, column, values < least, f"is less than {least}", hint=f"correcting or deleting rows below {least}")
-    refuse(table, column, values > MOST, f"is more than {MOST}", hint="checking what the column holds")
+    what = f"is more than {TOKENS_MOST:,} tokens, which no model takes"
+    refuse(table, column, values > TOKENS_MOST, what, hint="checking what the column holds, or deleting the row")
     return values.cast(pl.Int32).to_numpy(writable=True)
+
+
+def outputs(table: Table, column: str) -> Ints:
+    """Return int32 [N] as `tokens` does, 0 where somebody else's log tells none: such a request failed.
+
+    Raises:
+        LapsbenchError: as for `tokens`; or no row has a value.
+    """
+    return tokens(table, column, least=0, absent=np.ones(table.frame.height, dtype=np.bool_))
 
 
 def strings(table: Table, column: str | None) -> Strings | None:
@@ -74,6 +82,7 @@ def served(
     prompt_tokens: Ints,
     output_tokens: Ints,
     failures: Bools | None = None,
+    unsent: Bools | None = None,
     category: Strings | None = None,
     client_id: Strings | None = None,
     prompt_id: Strings | None = None,
@@ -82,28 +91,26 @@ def served(
     """Return the requests of somebody else's log, the first arrival at 0.
 
     Rows without a prompt are dropped and counted, and so are those that failed, as `failures` say or for lack of any
-    output, unless `failed` is "keep": then they ask for one token.
+    output, unless `failed` is "keep": then they ask for one token. Those of them that were never sent (`unsent`) have
+    no arrival to keep.
     """
-    said = np.zeros(len(output_tokens), dtype=np.bool_) if failures is None else failures
-    without_output = ~said & (prompt_tokens > 0) & (output_tokens == 0)
-    if failed == "keep":
-        told = said & (prompt_tokens > 0)
-        output_tokens = np.where(told | without_output, np.int32(1), output_tokens)
-        kept, fate = (prompt_tokens > 0) & (output_tokens > 0), "kept with 1 output token"
-    else:
-        told = said
-        kept, fate = ~said & (prompt_tokens > 0) & (output_tokens > 0), "dropped"
-    without_prompt = ~told & (prompt_tokens == 0)
-    row = table.source.row
-    notes = [
-        f"{count(int(rows.sum()), row)} {why}: {what}"
-        for rows, why, what in (
-            (without_prompt, "with no prompt tokens", "dropped"),
-            (told, "that failed", fate),
-            (without_output, "with no output tokens (failed)", fate),
-        )
-        if rows.any()
-    ]
+    none = np.zeros(len(output_tokens), dtype=np.bool_)
+    keep = failed == "keep"
+    never = unsent if keep and unsent is not None else none
+    has_prompt = prompt_tokens > 0
+    told = (none if failures is None else failures) & ~never & (has_prompt if keep else ~none)
+    silent = ~told & ~never & has_prompt & (output_tokens == 0)
+    without_prompt = ~told & ~never & ~has_prompt
+    fate = "kept with 1 output token" if keep else "dropped"
+    notes = _counted(
+        table,
+        (never, "that failed without a start time: dropped"),
+        (without_prompt, "with no prompt tokens: dropped"),
+        (told, f"that failed: {fate}"),
+        (silent, f"with no output tokens (failed): {fate}"),
+    )
+    output_tokens = np.where(told | silent, np.int32(1), output_tokens)
+    kept = ~(never | without_prompt | (none if keep else told | silent))
     rows = slice(None) if kept.all() else kept
     since_s = arrivals.since_s[rows]
 
@@ -120,15 +127,17 @@ def served(
         prompt_id=pick(prompt_id),
         predicted_tokens=pick(predicted_tokens),
         notes=(*table.notes, *arrivals.notes, *notes),
-        provenance={**origin(table, reader, arrivals, kept), "rows_dropped": int(len(kept) - kept.sum())},
+        provenance={**origin(table, reader), **arrivals.origin(rows), "rows_dropped": int(len(kept) - kept.sum())},
     )
 
 
-def origin(table: Table, reader: str, arrivals: Arrivals, kept: NDArray[np.bool_] | None = None) -> dict[str, Any]:
-    """Return what is known of a file's origin: name, format, how many rows were read, the first stamp kept."""
-    found = {"file": table.source.path.name, "format": reader, "rows_read": table.frame.height}
-    rows = np.arange(len(arrivals.since_s)) if kept is None else np.flatnonzero(kept)
-    return found | (arrivals.origin(int(rows[arrivals.since_s[rows].argmin()])) if len(rows) else {})
+def _counted(table: Table, *fates: tuple[Bools, str]) -> list[str]:
+    return [f"{count(int(rows.sum()), table.source.row)} {fate}" for rows, fate in fates if rows.any()]
+
+
+def origin(table: Table, reader: str) -> dict[str, Any]:
+    """Return what is known of a file's origin: its name, its format, how many rows were read."""
+    return {"file": table.source.path.name, "format": reader, "rows_read": table.frame.height}
 
 
 def refuse(table: Table, column: str, bad: pl.Series, what: str, *, hint: str) -> None:
@@ -162,6 +171,9 @@ def _numbers(table: Table, column: str, absent: Bools | None = None) -> pl.Serie
     if absent is not None and values.null_count():
         missing = cells.is_null() | (cells.cast(pl.String) == "")
         values = values.zip_with(~(missing & pl.Series(absent)), pl.Series([0.0]))
-    refuse(table, column, values.is_null() | values.is_nan(), "is not a number", hint="filling in or deleting the row")
+    bad = values.is_null() | values.is_nan()
+    if bad.any():
+        what, hint = causes.of_number(cells[int(bad.arg_max() or 0)])
+        refuse(table, column, bad, what, hint=hint)
     refuse(table, column, values.is_infinite(), "is infinite", hint="finite numbers")
     return values

@@ -17,12 +17,17 @@ from lapsbench.traces import check, moments
 from lapsbench.traces.columns import UNITS, WORDS, in_seconds, seconds_per
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lapsbench.core import Floats
     from lapsbench.traces.table import Table
+
+    Flags = NDArray[np.bool_]
 
 _SINCE_1970: Final = ("s", "ms", "us", "ns")
 _EARLIEST_S, _LATEST_S = 978_307_200.0, 4_102_444_800.0
 """Stamps that count from 1970 lie between the years 2001 and 2100; no clock that counts from less is as late."""
+_YEAR_S = 365.25 * 86_400
 _EXACT = 1e6
 """Float64 subtracts stamps below this to a ten-thousandth of a millionth of their unit."""
 _FINEST_S = 1e-5
@@ -45,10 +50,12 @@ class Arrivals:
     unit: str = "s"
     notes: tuple[str, ...] = ()
 
-    def origin(self, first: int) -> dict[str, str]:
-        """Return what the results keep of the clock: the stamp of the row that arrives first, and its unit."""
-        if self.stamps is None:
+    def origin(self, kept: slice | Flags = slice(None)) -> dict[str, str]:
+        """Return what the results keep of the clock: the stamp of the first arrival kept, and its unit."""
+        rows = np.arange(len(self.since_s))[kept]
+        if self.stamps is None or not len(rows):
             return {}
+        first = int(rows[self.since_s[rows].argmin()])
         return {"first_arrival": str(self.stamps[first]).strip(), "time_unit": self.unit or "moments"}
 
 
@@ -93,29 +100,27 @@ def _refuse_dates(table: Table, column: str, values: Floats, unit: str, *, given
     if not late and (given or not dates or unit in dates):
         return
     shown = str(table.frame[column][row]).strip()
-    told = f"{shown} is no time in {WORDS[unit]}"
+    what, hint = f"{shown} {WORDS[unit]} are {lowest * UNITS[unit] / _YEAR_S:,.0f} years", "--time-unit ms, us or ns"
     if dates:
         day = datetime.fromtimestamp(lowest * UNITS[dates[0]], UTC).date()
-        told += f", but {day} in {WORDS[dates[0]]} since 1970"
-    kept = "" if late else f" (or {unit}, if it is right)"
-    hint = f"--time-unit {dates[0] if dates else 'ms, us or ns'}{kept}"
-    raise LapsbenchError(told, where=table.source.at(column, row + 1), hint=hint)
+        what = f"{shown} looks like {WORDS[dates[0]]} since 1970 ({day}), not like {WORDS[unit]}"
+        hint = f"--time-unit {dates[0]}" + ("" if late else f", or --time-unit {unit} if it is right")
+    raise LapsbenchError(what, where=table.source.at(column, row + 1), hint=hint)
 
 
 def _since_first(table: Table, column: str, values: Floats, unit_s: float) -> Floats:
     """Return the stamps less the earliest, in their unit, subtracted before they are rounded to a float."""
+    since: Floats = values - values.min()
     if values.max() < _EXACT:
-        return values - values.min()
+        return since
     cells = table.frame[column]
-    if cells.dtype.is_integer():
-        whole = cells.to_numpy()
-        return (whole - whole.min()).astype(np.float64)
     if cells.dtype == pl.String:
-        digits = cells.str.strip_chars().cast(pl.Decimal(38, 9), strict=False)
-        if not digits.null_count():
-            return (digits - digits.min()).cast(pl.Float64).to_numpy(writable=True)
-    narrow = np.float32 if cells.dtype == pl.Float32 else np.float64
-    between_s = np.spacing(values.astype(narrow)).astype(np.float64) * unit_s
-    what = f"is rounded: a float holds such stamps {between_s.max():.2g} s apart"
-    check.refuse(table, column, pl.Series(between_s > _FINEST_S), what, hint="whole numbers, or stamps from 0 on")
-    return values - values.min()
+        cells = cells.str.strip_chars().cast(pl.Decimal(38, 9), strict=False)
+    if (cells.dtype.is_integer() or cells.dtype.is_decimal()) and not cells.null_count():
+        since = (cells - cells.min()).cast(pl.Float64).to_numpy(writable=True)
+    else:
+        narrow = np.float32 if cells.dtype == pl.Float32 else np.float64
+        apart_s = np.spacing(values.astype(narrow)).astype(np.float64) * unit_s
+        what = f"is rounded: a float holds such stamps {apart_s.max():.2g} s apart"
+        check.refuse(table, column, pl.Series(apart_s > _FINEST_S), what, hint="whole numbers, or stamps from 0 on")
+    return since

@@ -98,12 +98,22 @@ def _numbered(lines: Iterable[bytes]) -> Iterable[tuple[int, bytes]]:
 
 def _object(source: Source, number: int, line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line, parse_constant=_no_constants)
+        found = json.loads(line, parse_constant=_Constant)
     except (ValueError, RecursionError) as error:
         raise _no_object(source, number, files.first_line(error)) from error
     if not isinstance(found, dict):
         raise _no_object(source, number, "not an object")
+    for column, value in found.items():
+        if isinstance(value, _Constant):
+            where = source.at(column, number)
+            raise LapsbenchError(f"{value} is not a number", where=where, hint="a number, or leaving out the row")
     return found
+
+
+class _Constant(str):
+    """What Python's JSON writes where it has no number: NaN, Infinity."""
+
+    __slots__ = ()
 
 
 def _no_object(source: Source, number: int, reason: str) -> LapsbenchError:

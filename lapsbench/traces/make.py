@@ -62,6 +62,9 @@ def make(order: Order) -> Trace:
         made = generate(replace(recipe, rate_rps=rate_rps), _requests(order, rate_rps), order.seed)
     else:
         model = open_trace(order.like, columns=order.columns, arrivals=False)
+        if order.rate_rps is None and model.rate_rps is None:
+            why = "has a single request" if len(model) == 1 else "has all its requests at the same time"
+            raise UsageError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)
     n = len(made)
@@ -84,9 +87,7 @@ def _resampled(model: Trace, n: int, seed: int) -> Trace:
 
 def _rate(order: Order, own: float | None) -> float:
     rate_rps = own if order.rate_rps is None else order.rate_rps
-    if rate_rps is None:
-        raise UsageError(f"{order.like} has no rate of its own", where="--rate", hint="requests per second, such as 12")
-    if not (math.isfinite(rate_rps) and 1e-9 <= rate_rps <= 1e9):
+    if rate_rps is None or not (math.isfinite(rate_rps) and 1e-9 <= rate_rps <= 1e9):
         raise UsageError(f"{rate_rps} is no rate", where="--rate", hint="requests per second, such as 12")
     return rate_rps
 

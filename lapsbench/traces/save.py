@@ -57,6 +57,16 @@ def refuse_suffix(path: Path) -> None:
         )
 
 
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if path.exists():
+        raise UsageError("is there already", where=str(path), hint="another name, or --force to write over it")
+
+
 def save_trace(trace: Trace, path: Path) -> None:
     """Write `trace` as `trace/1` with its provenance; same trace, same bytes.
 

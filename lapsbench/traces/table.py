@@ -141,4 +141,6 @@ def _as_read(name: str, found: pa.Schema) -> pa.DataType:
     there = found.field(name).type if found.names.count(name) == 1 else pa.float64()
     if pa.types.is_timestamp(there):
         return pa.timestamp("ns", there.tz)
+    if pa.types.is_integer(there) or pa.types.is_float32(there):
+        return there  # as it lies: nanoseconds since 1970 are more than a float64 holds
     return pa.string() if pa.types.is_string(there) or pa.types.is_large_string(there) else pa.float64()

@@ -9,6 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from lapsbench.errors import LapsbenchError
+from lapsbench.traces import causes
 from lapsbench.traces.readers import (
     aiperf,
     aiperf_sessions,
@@ -81,6 +82,8 @@ def _refuse_twins(source: Source, reader: Reader) -> None:
 
 
 def _unknown(source: Source) -> LapsbenchError:
+    if source.container == "csv" and (cause := causes.of_header(source.columns)):
+        return LapsbenchError(cause[0], where=str(source.path), hint=cause[1])
     found = source.names()
     nearest = max(READERS, key=lambda reader: len(set(reader.columns).intersection(source.columns)))
     missing = [repr(name) for name in nearest.columns if name not in source.columns]

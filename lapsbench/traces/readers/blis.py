@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import polars as pl
 
+from lapsbench.core import TOKENS_MOST
 from lapsbench.traces import check
 from lapsbench.traces.columns import Ok
 from lapsbench.traces.readers.log import log
@@ -24,7 +25,7 @@ def _prompts(table: Table, failures: Bools) -> Ints:
     if _SHARED not in table.frame.columns:
         return own
     whole = own.astype(np.int64) + check.tokens(table, _SHARED, least=0, absent=np.ones_like(failures))
-    check.refuse(table, _SHARED, pl.Series(whole > check.MOST), "is too much", hint="checking what the column holds")
+    check.refuse(table, _SHARED, pl.Series(whole > TOKENS_MOST), "is too much", hint="checking what the column holds")
     return whole.astype(np.int32)
 
 

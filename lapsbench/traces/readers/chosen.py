@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.traces import check, clock, moments
+from lapsbench.traces import causes, check, clock, moments
 from lapsbench.traces.readers.log import requests
 from lapsbench.traces.table import count, read_table
 
@@ -57,6 +57,8 @@ def _refuse_missing(source: Source, wanted: tuple[str, ...], there: list[str] | 
         return
     if missing[0] in source.columns:
         raise LapsbenchError("every value is missing", where=source.at(missing[0]), hint="another column")
+    if source.container == "csv" and (cause := causes.of_header(source.columns)):
+        raise LapsbenchError(cause[0], where=str(source.path), hint=cause[1])
     likely = get_close_matches(missing[0], source.columns, _SHOWN, 0.0)
     found = ", ".join(repr(name[:60]) for name in source.columns if name in likely) or "none"
     what = f"has no column {missing[0]!r}; it has {found}"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def lengths_of(reader: Reader) -> Reader:
     """Return what reads the tokens of such a file; everybody is there from the start."""
-    columns = Columns("", *reader.tokens)
+    prompt, output = reader.tokens
+    columns = Columns("", prompt, output)
 
     def read(source: Source, failed: Failed) -> Trace:
         table = read_table(source, reader.tokens, ())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lapsbench.traces import check, clock
 from lapsbench.traces.columns import Columns, Ok
 from lapsbench.traces.readers.reader import Reader
@@ -70,7 +68,7 @@ def requests(
         LapsbenchError: a value that cannot be read.
     """
     failures = check.failures(table, columns.ok)
-    output = check.tokens(table, columns.output, least=0, absent=np.ones_like(failures))
+    output = check.outputs(table, columns.output)
     without = failures | (output == 0)
     if prompts is None:
         prompt = check.tokens(table, columns.prompt, least=0, absent=without)

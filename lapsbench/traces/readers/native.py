@@ -29,7 +29,8 @@ def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row with
         prompt_id=check.strings(table, "prompt_id"),
         predicted_tokens=check.times(table, predicted) if predicted in table.frame.columns else None,
         notes=(*table.notes, *arrivals.notes),
-        provenance={**check.origin(table, READER.name, arrivals), **table.provenance},
+        # a trace that was converted keeps the stamps of the file it comes from
+        provenance={**arrivals.origin(), **table.provenance, **check.origin(table, READER.name)},
     )
 
 

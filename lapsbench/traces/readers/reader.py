@@ -33,4 +33,4 @@ class Reader:
     columns: tuple[str, ...]
     optional: tuple[str, ...]
     read: Callable[[Source, Failed], Trace]
-    tokens: tuple[str, str] | tuple[()] = ()
+    tokens: tuple[str, ...] = ()

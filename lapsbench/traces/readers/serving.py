@@ -32,8 +32,11 @@ _STARTS, _PROMPTS, _OUTPUTS, _ERRORS = "start_times", "input_lens", "output_lens
 def _read(source: Source, failed: Failed) -> Trace:
     table = _table(source, _only_run(source))
     failures = table.frame[_ERRORS].to_numpy()
-    outputs = check.tokens(table, _OUTPUTS, least=0)
+    outputs = check.outputs(table, _OUTPUTS)
     outputs[failures] = 0  # some count what came before the failure
+    # vLLM leaves 0 where a request failed before it was timed
+    starts = table.frame[_STARTS].to_numpy()
+    unsent = failures & (starts == 0) & (starts.max(initial=0.0) > 0)
     return check.served(
         table,
         READER.name,
@@ -41,6 +44,7 @@ def _read(source: Source, failed: Failed) -> Trace:
         arrivals=clock.arrivals(table, _STARTS, "s"),
         prompt_tokens=check.tokens(table, _PROMPTS, least=0),
         output_tokens=outputs,
+        unsent=unsent,
     )
 
 
