@@ -104,7 +104,7 @@ def served(
     fate = "kept with 1 output token" if keep else "dropped"
     notes = _counted(
         table,
-        (never, "that failed without a start time: dropped"),
+        (never, "failed without a start time: dropped"),
         (without_prompt, "with no prompt tokens: dropped"),
         (told, f"that failed: {fate}"),
         (silent, f"with no output tokens (failed): {fate}"),

@@ -63,7 +63,8 @@ def count(number: int, noun: str) -> str:
 
 
 def _csv(source: Source, wanted: tuple[str, ...]) -> Table:
-    data = source.content
+    # polars skips what is blank before a header, and takes it for a row of one value where there is none
+    data = source.content if source.has_header else source.content.lstrip(b"\r\n")
     try:
         whole = pl.read_csv(io.BytesIO(data), infer_schema=False, has_header=source.has_header)
     except POLARS as error:

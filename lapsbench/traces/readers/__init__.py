@@ -89,8 +89,9 @@ def _unknown(source: Source) -> LapsbenchError:
     missing = [repr(name) for name in nearest.columns if name not in source.columns]
     hint = "--columns arrival=...,prompt=...,output=..., or a header that names the columns: "
     if len(missing) == len(nearest.columns):
-        layouts = "; ".join(f"{','.join(reader.columns)} ({reader.name})" for reader in READERS)
-        what, hint = f"no known trace format has these columns: {found}", f"{hint}one of {layouts}"
+        others = ", ".join(dict.fromkeys(reader.name for reader in READERS[1:]))
+        what = f"no known trace format has these columns: {found}"
+        hint = f"{hint}{','.join(READERS[0].columns)}; also read are {others}"
     else:
         what, hint = f"has no column {' and no '.join(missing)}; it has {found}", hint + ",".join(nearest.columns)
     if nearest.tokens and len(missing) == 1 and set(nearest.tokens).issubset(source.columns):
