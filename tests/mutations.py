@@ -22,6 +22,14 @@ from lapsbench.traces.description import describe, to_json
 
 ROWS = 6
 OWN = "arrival=ts,prompt=in,output=out,client=who"
+MORE = {  # how a file of TRACES is opened, where it does not tell everything itself
+    "own": {"columns": OWN, "time_unit": "ms"},
+    "own times": {"columns": OWN},
+    "own fractions": {"columns": OWN, "failed": "keep"},
+    "epoch": {"time_unit": "us"},
+    "parquet epoch": {"time_unit": "ns"},
+    "mooncake epoch": {"time_unit": "s"},
+}
 
 
 def _csv(header, row):
@@ -32,9 +40,9 @@ def _jsonl(row):
     return "".join(json.dumps(row(i)) + "\n" for i in range(ROWS)).encode()
 
 
-def _parquet():
+def _parquet(arrivals):
     buffer = io.BytesIO()
-    columns = {"arrival_s": np.arange(6.0), "prompt_tokens": np.arange(1, 7), "output_tokens": np.arange(2, 8)}
+    columns = {"arrival_s": arrivals, "prompt_tokens": np.arange(1, 7), "output_tokens": np.arange(2, 8)}
     pq.write_table(pa.table(columns), buffer, compression="none")
     return buffer.getvalue()
 
@@ -75,8 +83,16 @@ TRACES = {
     "vllm": json.dumps(_served(0)).encode(),
     "vllm pretty": json.dumps(_served(0), indent=2).encode(),
     "sglang": json.dumps({"request_rate": 4.0, **{k: v for k, v in _served(0).items() if k != "start_times"}}).encode(),
-    "parquet": _parquet(),
+    "parquet": _parquet(np.arange(6.0)),
+    "parquet epoch": _parquet(1787267980014429184 + np.arange(6)),
+    "epoch": _csv("arrival_s,prompt_tokens,output_tokens", lambda i: f"{1787267980014429 + i},{i + 1},{i + 2}"),
+    "bailian": _jsonl(lambda i: {"chat_id": i, "timestamp": i / 3, "input_length": 9, "output_length": i, "turn": 1}),
+    "ragpulse": _jsonl(
+        lambda i: {"timestamp": f"{27 * i}", "input_length": 9, "output_length": 1 + i, "hash_ids": {"sys": [i]}}
+    ),
+    "mooncake epoch": _jsonl(lambda i: {"timestamp": 1787267980.25 + i, "input_length": 9, "output_length": i}),
     "own": _csv("ts,in,out,who", lambda i: f"{1700000000000 + i},{i},{i + 1},w{i}"),
+    "own fractions": _csv("ts,in,out,who", lambda i: f'"2026-01-02 03:04:0{i},123",{i},{i + 1 if i % 2 else ""},w{i}'),
     "own times": _csv("ts,in,out,who", lambda i: f"2026-01-02T03:04:0{i}Z,{i},{i + 1},w{i}"),
 }
 
@@ -211,13 +227,13 @@ DAMAGES = (
 def check_trace(name, data):
     """Read a damaged trace: return one clear line, or None where every row is kept or counted."""
     with _file(data) as path:
-        columns = OWN if name.startswith("own") else None
         try:
-            trace = open_trace(str(path), columns=columns)
+            trace = open_trace(str(path), **MORE.get(name, {}))
         except LapsbenchError as error:
             return _one_line(error)
         assert len(trace) == len(trace.prompt_tokens) == len(trace.output_tokens) > 0
-        assert min(trace.arrival_s[0], trace.prompt_tokens.min() - 1, trace.output_tokens.min() - 1) >= 0
+        assert trace.arrival_s[0] == 0
+        assert min(trace.prompt_tokens.min(), trace.output_tokens.min()) >= 1
         assert np.isfinite(trace.arrival_s).all()
         assert (np.diff(trace.arrival_s) >= 0).all()
         dropped = trace.provenance.get("rows_dropped", 0)

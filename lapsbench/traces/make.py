@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lapsbench.core import Trace
-from lapsbench.errors import UsageError
+from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.streams import stream
 from lapsbench.traces.lengths import lengths
 from lapsbench.traces.open import open_trace
@@ -64,7 +64,7 @@ def make(order: Order) -> Trace:
         model = open_trace(order.like, columns=order.columns, arrivals=False)
         if order.rate_rps is None and model.rate_rps is None:
             why = "has a single request" if len(model) == 1 else "has all its requests at the same time"
-            raise UsageError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
+            raise LapsbenchError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)
     n = len(made)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow as pa
 
-from lapsbench.errors import UsageError
+from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.schema import TRACE, TRACE_OPTIONAL, cannot_write, write_parquet
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def refuse_existing(path: Path) -> None:
     """Refuse to write over a file.
 
     Raises:
-        UsageError: there is one.
+        LapsbenchError: there is one.
     """
     if path.exists():
-        raise UsageError("is there already", where=str(path), hint="another name, or --force to write over it")
+        raise LapsbenchError("is there already", where=str(path), hint="another name, or --force to write over it")
 
 
 def save_trace(trace: Trace, path: Path) -> None:
