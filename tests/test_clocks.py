@@ -109,7 +109,7 @@ def test_an_epoch_without_its_unit_is_refused_with_the_unit_to_name(line, unit, 
     text = refused(f"{CASES}/{line}", tmp_path)
     assert "row 1, column" in text
     assert "since 1970 (202" in text
-    assert text.endswith(f"try --time-unit {unit}\n")
+    assert f"; try --time-unit {unit}, or " in text
     bare = line.partition(" --time-unit")[0]
     assert described(f"{CASES}/{bare} --time-unit {unit}", tmp_path)[0]["span_s"] in (
         1,
@@ -121,7 +121,7 @@ def test_an_epoch_without_its_unit_is_refused_with_the_unit_to_name(line, unit, 
 def test_seconds_since_1970_in_a_format_of_milliseconds_are_asked_about(tmp_path):
     row = '{"timestamp": %d, "input_length": 9, "output_length": 2}\n'
     (tmp_path / "t.jsonl").write_text(row % 1759813207 + row % 1759813209)
-    assert "try --time-unit s, or --time-unit ms if it is right" in refused("t.jsonl", tmp_path)
+    assert "try --time-unit s (or ms, if that is right)" in refused("t.jsonl", tmp_path)
     assert described("t.jsonl --time-unit s", tmp_path)[0]["span_s"] == 2
     assert described("t.jsonl --time-unit ms", tmp_path)[0]["span_s"] == 0.002
 
@@ -180,6 +180,8 @@ def test_the_origin_is_that_of_the_first_request_kept_and_outlives_a_conversion(
     trace = open_trace(str(tmp_path / "t.parquet"))
     assert trace.arrival_s.tolist() == [0, 0.5]
     assert (trace.provenance["first_arrival"], trace.provenance["time_unit"]) == ("1750000002500", "ms")
+    faster = open_trace(str(tmp_path / "t.parquet"), time_unit="ms")
+    assert (faster.arrival_s.tolist(), faster.provenance["first_arrival"]) == ([0, 0.0005], "0.0")
 
 
 def test_a_stamp_at_zero_among_dates_is_refused(tmp_path):

@@ -100,11 +100,12 @@ def _refuse_dates(table: Table, column: str, values: Floats, unit: str, *, given
     if not late and (given or not dates or unit in dates):
         return
     shown = str(table.frame[column][row]).strip()
-    what, hint = f"{shown} {WORDS[unit]} are {lowest * UNITS[unit] / _YEAR_S:,.0f} years", "--time-unit ms, us or ns"
+    what, units = f"{shown} {WORDS[unit]} are {lowest * UNITS[unit] / _YEAR_S:,.0f} years", "ms, us or ns"
     if dates:
         day = datetime.fromtimestamp(lowest * UNITS[dates[0]], UTC).date()
         what = f"{shown} looks like {WORDS[dates[0]]} since 1970 ({day}), not like {WORDS[unit]}"
-        hint = f"--time-unit {dates[0]}" + ("" if late else f", or --time-unit {unit} if it is right")
+        units = dates[0] if late else f"{dates[0]} (or {unit}, if that is right)"
+    hint = f"--time-unit {units}, or lapsbench traces convert with it"
     raise LapsbenchError(what, where=table.source.at(column, row + 1), hint=hint)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -23,19 +23,28 @@ if TYPE_CHECKING:
 POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError)
 
 
-def frame(source: Source, lines: bytes, wanted: tuple[str, ...]) -> pl.DataFrame:
+def frame(source: Source, text: bytes, wanted: tuple[str, ...]) -> pl.DataFrame:
     """Return the wanted columns of JSON lines, of every line that is not blank.
 
     Raises:
         LapsbenchError: a line is no JSON object.
     """
-    outermost = (name.partition(".")[0] for name in wanted)
     try:
-        # io.BytesIO is required: plain bytes would be taken for a path
-        rows = pl.read_ndjson(io.BytesIO(lines), schema=dict.fromkeys((*wanted, *outermost), pl.String()))
-    except POLARS as error:
-        _refuse(source, lines.split(b"\n"), error)
+        rows = _read(text, wanted)
+    except POLARS:
+        objects = [_object(source, number, line) for number, line in _numbered(text)]
+        try:
+            rows = _read(lines(objects, wanted), wanted)
+        except POLARS as error:
+            what = f"does not read as JSON lines ({files.first_line(error)})"
+            raise LapsbenchError(what, where=str(source.path), hint="one JSON object a line") from error
     return rows.select(_cells(name) for name in wanted)
+
+
+def _read(text: bytes, wanted: tuple[str, ...]) -> pl.DataFrame:
+    outermost = (name.partition(".")[0] for name in wanted)
+    # io.BytesIO is required: plain bytes would be taken for a path
+    return pl.read_ndjson(io.BytesIO(text), schema=dict.fromkeys((*wanted, *outermost), pl.String()))
 
 
 def records(source: Source) -> list[dict[str, Any]]:
@@ -45,9 +54,9 @@ def records(source: Source) -> list[dict[str, Any]]:
         LapsbenchError: one is no JSON object.
     """
     if source.container == "jsonl":
-        return [_object(source, *numbered) for numbered in _numbered(source.content.split(b"\n"))]
+        return [_object(source, number, line) for number, line in _numbered(source.content)]
     try:
-        document = json.loads(source.content, parse_constant=_no_constants)
+        document = _loaded(source.content)
     except (ValueError, RecursionError) as error:
         raise LapsbenchError(
             f"does not read as a list of JSON objects ({files.first_line(error)})",
@@ -81,39 +90,23 @@ def _quoted(step: str) -> str:
     return step.replace("\\", "\\\\").replace("'", "\\'")
 
 
-def _refuse(source: Source, lines: Iterable[bytes], error: BaseException) -> NoReturn:
-    """Say which row it was: polars does not."""
-    for number, line in _numbered(lines):
-        _object(source, number, line)
-    raise LapsbenchError(
-        f"does not read as JSON lines ({files.first_line(error)})",
-        where=str(source.path),
-        hint="one JSON object a line",
-    ) from error
-
-
-def _numbered(lines: Iterable[bytes]) -> Iterable[tuple[int, bytes]]:
-    return enumerate((line for line in lines if line.strip()), 1)
+def _numbered(text: bytes) -> Iterable[tuple[int, bytes]]:
+    return enumerate((line for line in text.split(b"\n") if line.strip()), 1)
 
 
 def _object(source: Source, number: int, line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line, parse_constant=_Constant)
+        found = _loaded(line)
     except (ValueError, RecursionError) as error:
         raise _no_object(source, number, files.first_line(error)) from error
     if not isinstance(found, dict):
         raise _no_object(source, number, "not an object")
-    for column, value in found.items():
-        if isinstance(value, _Constant):
-            where = source.at(column, number)
-            raise LapsbenchError(f"{value} is not a number", where=where, hint="a number, or leaving out the row")
     return found
 
 
-class _Constant(str):
-    """What Python's JSON writes where it has no number: NaN, Infinity."""
-
-    __slots__ = ()
+def _loaded(text: bytes) -> Any:
+    """Read what Python writes, too: NaN and Infinity are words, which no column of numbers takes."""
+    return json.loads(text, parse_constant=str)
 
 
 def _no_object(source: Source, number: int, reason: str) -> LapsbenchError:
@@ -122,7 +115,3 @@ def _no_object(source: Source, number: int, reason: str) -> LapsbenchError:
         where=f"{source.path}, row {number}",
         hint="one JSON object a line; the last line may be cut short",
     )
-
-
-def _no_constants(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")

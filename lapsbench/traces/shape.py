@@ -83,8 +83,8 @@ def idle(trace: Trace) -> list[str]:
     gap_s, start_s = float(gaps_s[longest]), float(trace.arrival_s[longest] - trace.arrival_s[0])
     if not gap_s > trace.span_s / 2:
         return []
-    busier = f"--window 0:{math.ceil(start_s) or 1}" if 2 * (longest + 1) >= len(trace) else ""
-    busier = busier or f"--window {math.floor(start_s + gap_s)}:{math.ceil(trace.span_s) + 1}"
+    busier = f"--window 0:{math.floor(start_s) + 1}" if 2 * (longest + 1) >= len(trace) else ""
+    busier = busier or f"--window {math.floor(start_s + gap_s)}:{math.floor(trace.span_s) + 1}"
     what = (
         f"nothing arrives for {gap_s:,.6g} s from {start_s:,.6g} s on, {100 * gap_s / trace.span_s:.4g} % of the trace"
     )

@@ -11,8 +11,10 @@ from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
+    from lapsbench.traces.clock import Arrivals
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
+    from lapsbench.traces.table import Table
 
 
 def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row without tokens is an error here
@@ -29,9 +31,14 @@ def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row with
         prompt_id=check.strings(table, "prompt_id"),
         predicted_tokens=check.times(table, predicted) if predicted in table.frame.columns else None,
         notes=(*table.notes, *arrivals.notes),
-        # a trace that was converted keeps the stamps of the file it comes from
-        provenance={**arrivals.origin(), **table.provenance, **check.origin(table, READER.name)},
+        provenance={**table.provenance, **_clock(table, arrivals), **check.origin(table, READER.name)},
     )
+
+
+def _clock(table: Table, arrivals: Arrivals) -> dict[str, str]:
+    """Return the origin of the stamps; a trace that was converted keeps that of the file it comes from."""
+    converted = table.source.time_unit is None and "first_arrival" in table.provenance
+    return {} if converted else arrivals.origin()
 
 
 READER: Final = Reader(
