@@ -158,7 +158,8 @@ def test_lengths_alone_make_a_trace_and_are_refused_elsewhere(tmp_path):
     err = refused(tmp_path, "replay --trace lengths.csv")
     assert "has no column 'arrived_at'" in err
     assert "lapsbench traces make OUT --like lengths.csv --rate R" in err
-    assert "rate" in refused(tmp_path, "traces make again.csv --like lengths.csv", code=2)
+    err = refused(tmp_path, "traces make again.csv --like lengths.csv")
+    assert "does not say who arrives when: no rate to make a trace of; try --rate 12" in err
 
 
 def test_lengths_of_ones_own_need_no_arrival_in_columns(tmp_path):
@@ -170,7 +171,8 @@ def test_lengths_of_ones_own_need_no_arrival_in_columns(tmp_path):
 
 def test_one_row_is_a_trace_and_has_no_rate(tmp_path):
     assert rows(tmp_path, CASES / "onerow.csv")[0] == [(0, 12, 5)]
-    assert "rate" in refused(tmp_path, f"traces make a.csv --like {CASES / 'onerow.csv'}", code=2)
+    err = refused(tmp_path, f"traces make a.csv --like {CASES / 'onerow.csv'}")
+    assert "has a single request: no rate to make a trace of; try --rate 12" in err
     lapsbench(f"traces make a.csv --like {CASES / 'onerow.csv'} --rate 2 --requests 5", tmp_path).fine()
 
 

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from lapsbench.core import TOKENS_MOST, Trace
+from lapsbench.core import TOKENS_MOST
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces import causes
 from lapsbench.traces.table import count
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from lapsbench.core import Bools, Floats, Ints, Strings
-    from lapsbench.traces.clock import Arrivals
-    from lapsbench.traces.columns import Ok
-    from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.table import Table
-
-_T = TypeVar("_T", bound=np.generic)
 
 
 def times(table: Table, column: str) -> Floats:
@@ -63,76 +56,6 @@ def strings(table: Table, column: str | None) -> Strings | None:
     if column not in table.frame.columns:
         return None
     return table.frame[column].fill_null("").to_numpy().astype(object, copy=False)
-
-
-def failures(table: Table, ok: Ok | None) -> Bools:
-    """Return bool [N], which requests did not end as `ok` says they should; none where the file does not tell."""
-    if ok is None or ok.column not in table.frame.columns:
-        return np.zeros(table.frame.height, dtype=np.bool_)
-    ends = table.frame[ok.column].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase()
-    return (~ends.is_in(ok.values)).to_numpy(writable=True)
-
-
-def served(
-    table: Table,
-    reader: str,
-    failed: Failed,
-    *,
-    arrivals: Arrivals,
-    prompt_tokens: Ints,
-    output_tokens: Ints,
-    failures: Bools | None = None,
-    unsent: Bools | None = None,
-    category: Strings | None = None,
-    client_id: Strings | None = None,
-    prompt_id: Strings | None = None,
-    predicted_tokens: Floats | None = None,
-) -> Trace:
-    """Return the requests of somebody else's log, the first arrival at 0.
-
-    Rows without a prompt are dropped and counted, and so are those that failed, as `failures` say or for lack of any
-    output, unless `failed` is "keep": then they ask for one token. Those of them that were never sent (`unsent`) have
-    no arrival to keep.
-    """
-    none = np.zeros(len(output_tokens), dtype=np.bool_)
-    keep = failed == "keep"
-    never = unsent if keep and unsent is not None else none
-    has_prompt = prompt_tokens > 0
-    told = (none if failures is None else failures) & ~never & (has_prompt if keep else ~none)
-    silent = ~told & ~never & has_prompt & (output_tokens == 0)
-    without_prompt = ~told & ~never & ~has_prompt
-    fate = "kept with 1 output token" if keep else "dropped"
-    notes = _counted(
-        table,
-        (never, "failed without a start time: dropped"),
-        (without_prompt, "with no prompt tokens: dropped"),
-        (told, f"that failed: {fate}"),
-        (silent, f"with no output tokens (failed): {fate}"),
-    )
-    output_tokens = np.where(told | silent, np.int32(1), output_tokens)
-    kept = ~(never | without_prompt | (none if keep else told | silent))
-    rows = slice(None) if kept.all() else kept
-    since_s = arrivals.since_s[rows]
-
-    def pick(column: NDArray[_T] | None) -> NDArray[_T] | None:
-        return None if column is None else column[rows]
-
-    return Trace(
-        name="",
-        arrival_s=since_s - (since_s.min() if len(since_s) else 0.0),
-        prompt_tokens=prompt_tokens[rows],
-        output_tokens=output_tokens[rows],
-        category=pick(category),
-        client_id=pick(client_id),
-        prompt_id=pick(prompt_id),
-        predicted_tokens=pick(predicted_tokens),
-        notes=(*table.notes, *arrivals.notes, *notes),
-        provenance={**origin(table, reader), **arrivals.origin(rows), "rows_dropped": int(len(kept) - kept.sum())},
-    )
-
-
-def _counted(table: Table, *fates: tuple[Bools, str]) -> list[str]:
-    return [f"{count(int(rows.sum()), table.source.row)} {fate}" for rows, fate in fates if rows.any()]
 
 
 def origin(table: Table, reader: str) -> dict[str, Any]:

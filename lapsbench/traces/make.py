@@ -63,7 +63,9 @@ def make(order: Order) -> Trace:
     else:
         model = open_trace(order.like, columns=order.columns, arrivals=False)
         if order.rate_rps is None and model.rate_rps is None:
+            timed = "first_arrival" in model.provenance
             why = "has a single request" if len(model) == 1 else "has all its requests at the same time"
+            why = why if timed else "does not say who arrives when"
             raise LapsbenchError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.traces import causes, check, clock, moments
+from lapsbench.traces import causes, clock, moments, served
 from lapsbench.traces.readers.log import requests
 from lapsbench.traces.table import count, read_table
 
@@ -81,7 +81,7 @@ def _without_header(table: Table, columns: Columns) -> Table:
 
 def _refuse_unknown_end(table: Table, ok: Ok | None) -> None:
     """Refuse a filter that lets nobody through: a typing error, most likely."""
-    if ok is None or not table.frame.height or not check.failures(table, ok).all():
+    if ok is None or not table.frame.height or not served.failures(table, ok).all():
         return
     ends = table.frame[ok.column].fill_null("").unique(maintain_order=True).head(_SHOWN)
     raise LapsbenchError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.traces import check, clock
+from lapsbench.traces import check, clock, served
 from lapsbench.traces.columns import Columns, Ok
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import read_table
@@ -67,14 +67,14 @@ def requests(
     Raises:
         LapsbenchError: a value that cannot be read.
     """
-    failures = check.failures(table, columns.ok)
+    failures = served.failures(table, columns.ok)
     output = check.outputs(table, columns.output)
     without = failures | (output == 0)
     if prompts is None:
         prompt = check.tokens(table, columns.prompt, least=0, absent=without)
     else:
         prompt = prompts(table, without)
-    return check.served(
+    return served.served(
         table,
         name,
         failed,
