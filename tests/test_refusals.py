@@ -88,7 +88,7 @@ def test_the_files_people_have(line, words, tmp_path):
 def test_what_python_writes_for_no_number_is_found_in_a_list_too(tmp_path):
     row = '{"arrival_s": %s, "prompt_tokens": 9, "output_tokens": 2}'
     (tmp_path / "t.json").write_text(f"[{row % 0},\n{row % 'Infinity'}]")
-    assert "row 2, column 'arrival_s': Infinity is not a number" in refused("traces describe t.json", tmp_path)
+    assert "row 2, column 'arrival_s': 'Infinity' is infinite" in refused("traces describe t.json", tmp_path)
 
 
 def test_moments_in_our_own_format_name_the_way_out(tmp_path):

@@ -193,6 +193,13 @@ def test_a_path_goes_through_lists_and_a_name_with_a_dot_is_a_name(tmp_path):
         assert rows(tmp_path, line)[0] == [(0, 4, 6)]
 
 
+def test_what_python_writes_for_no_number_does_no_harm_where_nobody_reads_it(tmp_path):
+    row = '{"arrival_s": 0, "prompt_tokens": 9, "output_tokens": 2, "ttft": NaN, "in": {"itl": Infinity}}'
+    for name, text in (("a.jsonl", f"{row}\n\n{row}\n"), ("a.json", f"[{row},\n{row}]")):
+        (tmp_path / name).write_text(text)
+        assert rows(tmp_path, name)[0] == [(0, 9, 2), (0, 9, 2)]
+
+
 def test_a_path_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     columns = AIPERF.replace("output_sequence_length", "osl")
     err = refused(tmp_path, f"traces describe {CASES / 'aiperf_profile_export.jsonl'} --columns {columns}")
