@@ -106,7 +106,7 @@ def _object(source: Source, number: int, line: bytes) -> dict[str, Any]:
 
 def _loaded(text: bytes) -> Any:
     """Read what Python writes, too: NaN and Infinity are words, which no column of numbers takes."""
-    return json.loads(text, parse_constant=str)
+    return json.loads(text.decode(), parse_constant=str)
 
 
 def _no_object(source: Source, number: int, reason: str) -> LapsbenchError:

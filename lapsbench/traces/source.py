@@ -120,7 +120,7 @@ def _inside(name: str, value: Any) -> Iterable[str]:
 def _try_json(text: bytes) -> Any:
     """Return the JSON with names for objects; as text, why it is none."""
     try:
-        return json.loads(text, object_pairs_hook=_names)
+        return json.loads(text.decode(), object_pairs_hook=_names)  # of bytes, it would read UTF-16, too
     except (ValueError, RecursionError) as error:
         return files.first_line(error)
 
