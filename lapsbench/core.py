@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 Strings = NDArray[np.object_]
 
 OnPreempt = Literal["keep", "swap", "recompute"]

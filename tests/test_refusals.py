@@ -77,7 +77,7 @@ def test_a_value_names_its_cause_its_place_and_how_to_write_it(row, column, why,
     [
         ("thousands.csv", ("row 1, column 'prompt_tokens'", "'1,200'", "try 1200")),
         (f"slash_date.csv {OWN}", ("row 1, column 'ts'", "'01/02/2026 10:00:00'", "the year first")),
-        ("nan.jsonl", ("row 2, column 'arrival_s'", "NaN is not a number")),
+        ("nan.jsonl", ("row 2, column 'arrival_s'", "'NaN' is not a number")),
     ],
 )
 def test_the_files_people_have(line, words, tmp_path):
@@ -88,7 +88,7 @@ def test_the_files_people_have(line, words, tmp_path):
 def test_what_python_writes_for_no_number_is_found_in_a_list_too(tmp_path):
     row = '{"arrival_s": %s, "prompt_tokens": 9, "output_tokens": 2}'
     (tmp_path / "t.json").write_text(f"[{row % 0},\n{row % 'Infinity'}]")
-    assert "row 2, column 'arrival_s': Infinity is not a number" in refused("traces describe t.json", tmp_path)
+    assert "row 2, column 'arrival_s': 'Infinity' is infinite" in refused("traces describe t.json", tmp_path)
 
 
 def test_moments_in_our_own_format_name_the_way_out(tmp_path):

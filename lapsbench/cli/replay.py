@@ -25,7 +25,9 @@ def replay(
         Path | None,
         typer.Argument(metavar="[SCENARIO.toml]", help="Settings by the names of the flags; a flag beats the file."),
     ] = None,
-    trace: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Arrivals: chat, code, or a file.")] = None,
+    trace: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH|-", help="Arrivals: chat, code, a file, - for stdin.")
+    ] = None,
     columns: Annotated[
         str | None,
         typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns of one's own trace hold what."),

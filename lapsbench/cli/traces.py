@@ -12,8 +12,9 @@ from lapsbench.errors import UsageError
 
 traces = typer.Typer(name="traces", help="List, fetch, describe, convert and make traces.", no_args_is_help=True)
 
-_SOURCE = typer.Argument(metavar="NAME|PATH", help="A shipped or fetched trace, or a file.")
+_SOURCE = typer.Argument(metavar="NAME|PATH|-", help="A shipped or fetched trace, a file or pipe; - for stdin.")
 _COLUMNS = typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns hold what.")
+_LIKE_COLUMNS = typer.Option(metavar="prompt=in,output=out", help="Which columns of --like hold what.")
 _UNIT = typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals, instead of the format's.")
 _FAILED = typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")
 _FORCE = typer.Option("--force", help="Write over a file that is there.")
@@ -140,6 +141,7 @@ def convert(
 def make(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file: .parquet, .csv or .jsonl.")],
     like: Annotated[str, typer.Option(metavar="NAME|PATH", help="Whose lengths, rate and clients.")] = "chat",
+    columns: Annotated[str | None, _LIKE_COLUMNS] = None,
     rate: Annotated[float | None, typer.Option(metavar="R", help="Requests per second (that of --like).")] = None,
     requests: Annotated[int | None, typer.Option(metavar="N", help="How many (5000).")] = None,
     duration: Annotated[float | None, typer.Option(metavar="S", help="Or as many as come in S seconds.")] = None,
@@ -169,6 +171,7 @@ def make(
         refuse_existing(out)
     order = Order(
         like=like,
+        columns=columns,
         rate_rps=rate,
         requests=requests,
         duration_s=duration,
@@ -179,6 +182,6 @@ def make(
         seed=seed,
     )
     trace = made(order)
-    remark([f"{len(trace):,} requests over {trace.span_s:,.6g} s, generated"], quiet=quiet)
+    remark([*trace.notes, f"{len(trace):,} requests over {trace.span_s:,.6g} s, generated"], quiet=quiet)
     write_trace(trace, out)
     typer.echo(str(out))

@@ -42,7 +42,7 @@ def lengths(spec: str, column: str, n: int, seed: int) -> Ints:
     if kind == "quantiles":
         return _tokens(np.exp(_interpolated(rest, flag, draw.random(n))))
     if kind == "resample":
-        trace = open_trace(rest)
+        trace = open_trace(rest, arrivals=False)
         source = trace.prompt_tokens if column == "prompt" else trace.output_tokens
         return source[draw.integers(0, len(source), n)]
     _, values = parse_spec(spec, _LOGNORMAL, flag, _EXAMPLES)

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from lapsbench.traces import check, clock
+from lapsbench.traces import clock
+from lapsbench.traces.columns import Columns
+from lapsbench.traces.readers.log import requests
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import read_table
 
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from lapsbench.traces.source import Source
     from lapsbench.traces.table import Table
 
-_STAMP, _PROMPT, _OUTPUT = "timestamp", "input_length", "output_length"
+_STAMP = "timestamp"
+_COLUMNS: Final = Columns(_STAMP, "input_length", "output_length")
 _BAILIAN = ("chat_id", "parent_chat_id")
 
 
@@ -33,14 +36,7 @@ def _read(source: Source, failed: Failed) -> Trace:
     why = _seconds(table)
     unit, found = ("s", f"seconds: {why}") if why else ("ms", "milliseconds, as Mooncake's are")
     note = f"column {_STAMP!r} read as {found}; --time-unit says otherwise"
-    return check.served(
-        table,
-        READER.name,
-        failed,
-        arrivals=clock.arrivals(table, _STAMP, unit, note),
-        prompt_tokens=check.tokens(table, _PROMPT, least=0),
-        output_tokens=check.outputs(table, _OUTPUT),
-    )
+    return requests(table, READER.name, _COLUMNS, clock.arrivals(table, _STAMP, unit, note), failed)
 
 
 def _seconds(table: Table) -> str:
@@ -59,7 +55,7 @@ def _seconds(table: Table) -> str:
 
 def _first(source: Source) -> dict[str, Any]:
     """Return the first row with its values; empty where it is not one object."""
-    text = source.text().lstrip()
+    text = source.content.lstrip()
     try:
         row = json.loads(text.partition(b"\n")[0] if source.container == "jsonl" else text)
     except (ValueError, RecursionError):
@@ -68,4 +64,4 @@ def _first(source: Source) -> dict[str, Any]:
     return row if isinstance(row, dict) else {}
 
 
-READER: Final = Reader("mooncake", ("jsonl", "json"), (_STAMP, _PROMPT, _OUTPUT), (), _read)
+READER: Final = Reader("mooncake", ("jsonl", "json"), _COLUMNS.required, (), _read, _COLUMNS.required[1:])

@@ -42,5 +42,10 @@ def _clock(table: Table, arrivals: Arrivals) -> dict[str, str]:
 
 
 READER: Final = Reader(
-    "native", ("parquet", "csv", "jsonl", "json"), tuple(TRACE.names), tuple(TRACE_OPTIONAL.names), _read
+    "native",
+    ("parquet", "csv", "jsonl", "json"),
+    tuple(TRACE.names),
+    tuple(TRACE_OPTIONAL.names),
+    _read,
+    tokens=("prompt_tokens", "output_tokens"),
 )

@@ -16,7 +16,7 @@ import polars as pl
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
-from lapsbench.traces import check, clock
+from lapsbench.traces import check, clock, served
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import Table
 
@@ -37,7 +37,7 @@ def _read(source: Source, failed: Failed) -> Trace:
     # vLLM leaves 0 where a request failed before it was timed
     starts = table.frame[_STARTS].to_numpy()
     unsent = failures & (starts == 0) & (starts.max(initial=0.0) > 0)
-    return check.served(
+    return served.served(
         table,
         READER.name,
         failed,
@@ -50,7 +50,7 @@ def _read(source: Source, failed: Failed) -> Trace:
 
 def _only_run(source: Source) -> dict[str, Any]:
     try:
-        text = source.text()
+        text = source.content
         runs = [json.loads(text)] if source.container == "json" else [json.loads(line) for line in _lines(text)]
     except (ValueError, RecursionError) as error:
         raise LapsbenchError(
