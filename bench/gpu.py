@@ -110,7 +110,8 @@ class Gpu:
         self.profiles = work / "profiles"
         for folder in (self.profiles, out):
             folder.mkdir(parents=True, exist_ok=True)
-        self.env = os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        self.env = os.environ | {"PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": path}
         self.paths = {"model": work / "models" / MODEL, "asked": work / "asked.jsonl"}
         self.about: dict[str, str] = {}
 
@@ -122,11 +123,11 @@ class Gpu:
     def prepare(self) -> None:
         """Take what is missing from the wheels, unpack the model, and see what there is to measure on."""
         wheels = [] if self.tiny else [each for each in sorted(CARRIED.glob("*.whl")) if not self._there(each)]
-        if wheels:
-            site = self.work / "site"
-            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile"]
-            subprocess.run([*pip, "--upgrade", "--target", site, *wheels], check=False)
-            self.env["PYTHONPATH"] += f"{os.pathsep}{site}"
+        site = self.work / "site"
+        for wheel in wheels:  # one that is for another Python does not keep out the others
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-compile", "--upgrade"]
+            subprocess.run([*pip, "--target", site, wheel], check=False)
+        self.env["PYTHONPATH"] += f"{os.pathsep}{site}"
         packed = _tiny_model(self.work, self.env) if self.tiny else CARRIED / f"{MODEL}.zip"
         rounded = [sys.executable, ROOT / "bench" / "rounded.py", "unpack", packed, self.paths["model"]]
         if subprocess.run(rounded, check=False, env=self.env).returncode:
