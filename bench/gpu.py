@@ -203,7 +203,7 @@ class Gpu:
 
 def _limited(command: list[str], seconds: float, log: object, env: dict[str, str]) -> tuple[int, str]:
     """Run a command for so long at most; return its exit code, and how it ended."""
-    process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=env, start_new_session=True)
+    process = subprocess.Popen(command, stdout=log, stderr=log, env=env, start_new_session=True)
     try:
         code = process.wait(max(seconds - GRACE_S, 1))
     except subprocess.TimeoutExpired:
@@ -257,12 +257,13 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = asked.steps.split(",")
     if unknown := set(wanted) - set(names):
         parser.error(f"no such step: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    with tempfile.TemporaryDirectory() if asked.tiny else contextlib.nullcontext(ROOT / ".gpu") as work:
-        out = Path(os.environ.get("OUT") or Path(work) / "out")
-        gpu = Gpu(Path(work), out, tiny=asked.tiny)
+    back = os.environ.get("OUT")
+    folder = tempfile.TemporaryDirectory() if asked.tiny else contextlib.nullcontext(".gpu")
+    with contextlib.chdir(ROOT), folder as work:  # so that a profile begun in another checkout names the same model
+        gpu = Gpu(Path(work), Path(back or f"{work}/out"), tiny=asked.tiny)
         gpu.prepare()
         found = gpu.run(tuple(step for step in STEPS if step.name in wanted))
-        print((out / "summary.txt").read_text(), end="")
+        print((gpu.out / "summary.txt").read_text(), end="")
     return 0 if all(each.state == "finished" for each in found) else 1
 
 
