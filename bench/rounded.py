@@ -4,7 +4,7 @@
     python bench/rounded.py unpack FILE FOLDER
 
 Every matrix is rounded to whole multiples of one step, a share of the root mean square of its weights: the error is
-spread evenly, and small numbers, which are most of them, take few bits once they are Huffman-coded (3.3 bits a weight
+spread evenly, and small numbers, which are most of them, take few bits once they are Huffman-coded (3.4 bits a weight
 at the default; rounding to 4 bits in groups takes 4.5 for two thirds of this error). Vectors stay as they are. A
 rounded model is another model: it answers and accepts by its own weights, and its name says so.
 """
