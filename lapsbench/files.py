@@ -1,7 +1,7 @@
 """Opens and writes what a user names: a file, a pipe, `-` for stdin; gzip and zstd are unpacked, told by content.
 
-What is written appears whole. Knows bytes; what they mean is for the readers of traces, acceptance and costs. A pipe gives its bytes once: whoever
-opens one keeps what it gave.
+What is written appears whole. Knows bytes; what they mean is for the readers of traces, acceptance and costs. A pipe
+gives its bytes once: whoever opens one keeps what it gave.
 """
 
 from __future__ import annotations
