@@ -326,7 +326,7 @@ def check_acceptance(name, data):
         assert min(bank.prompt_tokens.min(), bank.output_tokens.min()) >= 1
         left_out = sum(int(note.split()[0]) for note in reading.notes if note.endswith(": left out"))
         assert reading.answers == len(bank) + left_out, reading.notes
-        there = rows_of(path, data) if reading.format in ONE_A_ROW else None
+        there = rows_of(name, "", data) if reading.format in ONE_A_ROW else None
         assert there is None or reading.answers == there, (there, reading.answers)
         assert np.isfinite(reading.pooled)
         if reading.held is not None and not reading.doubts and reading.stated_by.startswith("its"):
