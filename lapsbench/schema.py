@@ -123,16 +123,20 @@ def put_parquet(
     pq.write_table(table.replace_schema_metadata(metadata), part, **WRITING)
 
 
-def read_parquet(path: Path, kind: str, required: pa.Schema, optional: pa.Schema | None = None) -> pa.Table:
+def read_parquet(
+    path: Path, kind: str, required: pa.Schema, optional: pa.Schema | None = None, content: bytes | None = None
+) -> pa.Table:
     """Read a Parquet file and cast it to its schema; unknown columns are left out.
 
-    A file without a schema tag is taken for foreign Parquet: welcome, as long as the columns are there.
+    A file without a schema tag is taken for foreign Parquet: welcome, as long as the columns are there. One that was
+    opened before, as a pipe has to be, is read from its content.
 
     Raises:
         LapsbenchError: no such file, not Parquet, another kind or version, a column missing or of the wrong type.
     """
     try:
-        with pq.ParquetFile(files.parquet(path), page_checksum_verification=True) as file:
+        opened = files.parquet(path) if content is None else pa.BufferReader(content)
+        with pq.ParquetFile(opened, page_checksum_verification=True) as file:
             table = file.read()
         table.validate(full=True)
     except FileNotFoundError as error:

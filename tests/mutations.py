@@ -23,6 +23,21 @@ from lapsbench.traces.description import describe, to_json
 CASES = Path(__file__).parent / "cases"
 ROWS = 6
 OWN = "arrival=ts,prompt=in,output=out,client=who"
+PATHS = "arrival=meta.sent,prompt=usage.in.value,output=usage.out.0,client=meta.who,ok=end:ok|stop"
+POSITIONS = "arrival=1,prompt=3,output=4,ok=5:ok"
+MORE = {  # how a file of TRACES is opened, where it does not tell everything itself
+    "own": {"columns": OWN, "time_unit": "ms"},
+    "own times": {"columns": OWN},
+    "own paths": {"columns": PATHS},
+    "own paths kept": {"columns": PATHS, "failed": "keep"},
+    "own positions": {"columns": POSITIONS},
+    "lengths": {"arrivals": False},
+    "lengths of mooncake": {"arrivals": False},
+    "own fractions": {"columns": OWN, "failed": "keep"},
+    "epoch": {"time_unit": "us"},
+    "parquet epoch": {"time_unit": "ns"},
+    "mooncake epoch": {"time_unit": "s"},
+}
 
 
 def _csv(header, row):
@@ -33,9 +48,9 @@ def _jsonl(row):
     return "".join(json.dumps(row(i)) + "\n" for i in range(ROWS)).encode()
 
 
-def _parquet():
+def _parquet(arrivals):
     buffer = io.BytesIO()
-    columns = {"arrival_s": np.arange(6.0), "prompt_tokens": np.arange(1, 7), "output_tokens": np.arange(2, 8)}
+    columns = {"arrival_s": arrivals, "prompt_tokens": np.arange(1, 7), "output_tokens": np.arange(2, 8)}
     pq.write_table(pa.table(columns), buffer, compression="none")
     return buffer.getvalue()
 
@@ -48,6 +63,37 @@ def _served(i):
         "output_lens": ones,
         "errors": [""] * ROWS,
     }
+
+
+def _aiperf(i):
+    sent = {"request_start_ns": 1800000000100000000 + 7 * i, "x_correlation_id": f"s{i}"}
+    if i == 1:
+        return {"metadata": sent, "metrics": {"error_isl": {"value": 9}}, "error": {"code": 499, "type": "T"}}
+    lengths = {"input_sequence_length": {"value": i + 1}, "output_sequence_length": {"value": 3, "unit": "tokens"}}
+    return {"metadata": sent, "metrics": lengths, "error": None}
+
+
+def _turn(i):
+    first = {"timestamp": 1000 * i} if i % 3 == 0 else {"delay": 500} if i % 3 == 1 else {}
+    return {"session_id": f"s{i // 3}", **first, "input_length": 9, "output_length": 1 + i}
+
+
+def _guidellm():
+    sent = [{"request_start_time": 1759813207.1 + i, "prompt_tokens": 9, "output_tokens": 1 + i} for i in range(ROWS)]
+    runs = [{"requests": {"successful": sent[::2], "incomplete": sent[1:2], "errored": []}}, {"requests": {}}]
+    return {"metadata": {"version": 1}, "benchmarks": [*runs, {"requests": {"successful": sent[3::2]}}]}
+
+
+def _session(i):
+    if i % 2:
+        return {"input_toks": 5, "output_toks": 1 + i, "arrival_time_ns": 10**8 * i}
+    turn = {"input_toks": 700, "output_toks": 60 + i, "tool_duration_ns": 90000000 * i}
+    return {"session_id": f"u{i}", "arrival_time_ns": 10**8 * i, "sub_requests": [turn, turn][: 2 - i // 4]}
+
+
+def _own_path(i):
+    usage = {"in": {"value": i}, "out": [i + 1]}
+    return {"meta": {"sent": i / 2, "who": f"w{i}"}, "usage": usage, "end": ("ok", "stop", None)[i % 3]}
 
 
 def _native(i):
@@ -76,8 +122,34 @@ TRACES = {
     "vllm": json.dumps(_served(0)).encode(),
     "vllm pretty": json.dumps(_served(0), indent=2).encode(),
     "sglang": json.dumps({"request_rate": 4.0, **{k: v for k, v in _served(0).items() if k != "start_times"}}).encode(),
-    "parquet": _parquet(),
+    "parquet": _parquet(np.arange(6.0)),
+    "parquet epoch": _parquet(1787267980014429184 + np.arange(6)),
+    "epoch": _csv("arrival_s,prompt_tokens,output_tokens", lambda i: f"{1787267980014429 + i},{i + 1},{i + 2}"),
+    "bailian": _jsonl(lambda i: {"chat_id": i, "timestamp": i / 3, "input_length": 9, "output_length": i, "turn": 1}),
+    "ragpulse": _jsonl(
+        lambda i: {"timestamp": f"{27 * i}", "input_length": 9, "output_length": 1 + i, "hash_ids": {"sys": [i]}}
+    ),
+    "mooncake epoch": _jsonl(lambda i: {"timestamp": 1787267980.25 + i, "input_length": 9, "output_length": i}),
     "own": _csv("ts,in,out,who", lambda i: f"{1700000000000 + i},{i},{i + 1},w{i}"),
+    "own fractions": _csv("ts,in,out,who", lambda i: f'"2026-01-02 03:04:0{i},123",{i},{i + 1 if i % 2 else ""},w{i}'),
+    "aiperf": _jsonl(_aiperf),
+    "aiperf sessions": _jsonl(_turn),
+    "guidellm": json.dumps(_guidellm()).encode(),
+    "guidellm pretty": json.dumps(_guidellm(), indent=1).encode(),
+    "inference-perf": json.dumps(
+        [{"start_time": 100.5 + i, "info": {"input_tokens": 9, "output_tokens": i}, "error": None} for i in range(ROWS)]
+    ).encode(),
+    "llmservingsim": _jsonl(_session),
+    "blis": _csv(
+        "request_id,client_id,slo_class,prefix_length,input_tokens,output_tokens,arrival_time_us,status",
+        lambda i: f"{i},c,batch,{i},{9 + i},{1 + i},{1000 * i},{'error' if i == 2 else 'ok'}",
+    ),
+    "vidur": _csv("arrived_at,num_prefill_tokens,num_decode_tokens", lambda i: f"{i / 3},{9 + i},{i}"),
+    "lengths": _csv("num_prefill_tokens,num_decode_tokens,pd_ratio", lambda i: f"{9 + i},{i},1.5"),
+    "lengths of mooncake": _jsonl(lambda i: {"input_length": 9, "output_length": i}),
+    "own paths": _jsonl(_own_path),
+    "own paths kept": json.dumps([_own_path(i) for i in range(ROWS)]).encode(),
+    "own positions": _csv("0,x,9,5,ok", lambda i: f"{i},y,{i},{i + 1},{'ok' if i % 2 else 'timeout'}"),
     "own times": _csv("ts,in,out,who", lambda i: f"2026-01-02T03:04:0{i}Z,{i},{i + 1},w{i}"),
 }
 
@@ -222,20 +294,20 @@ DAMAGES = (
 def check_trace(name, data):
     """Read a damaged trace: return one clear line, or None where every row is kept or counted."""
     with _file(data) as path:
-        columns = OWN if name.startswith("own") else None
         try:
-            trace = open_trace(str(path), columns=columns)
+            trace = open_trace(str(path), **MORE.get(name, {}))
         except LapsbenchError as error:
             return _one_line(error)
         assert len(trace) == len(trace.prompt_tokens) == len(trace.output_tokens) > 0
-        assert min(trace.arrival_s[0], trace.prompt_tokens.min() - 1, trace.output_tokens.min() - 1) >= 0
+        assert trace.arrival_s[0] == 0
+        assert min(trace.prompt_tokens.min(), trace.output_tokens.min()) >= 1
         assert np.isfinite(trace.arrival_s).all()
         assert (np.diff(trace.arrival_s) >= 0).all()
         dropped = trace.provenance.get("rows_dropped", 0)
         assert trace.provenance["rows_read"] == len(trace) + dropped
         told = sum(int(note.split()[0]) for note in trace.notes if note.endswith("dropped"))
         assert told == dropped, trace.notes
-        there = rows_of(path, data)
+        there = rows_of(name, trace.provenance["format"], data)
         assert there is None or trace.provenance["rows_read"] == there, (there, trace.provenance, trace.notes)
         json.dumps(to_json(describe(trace)), allow_nan=False)
         return None
@@ -254,7 +326,7 @@ def check_acceptance(name, data):
         assert min(bank.prompt_tokens.min(), bank.output_tokens.min()) >= 1
         left_out = sum(int(note.split()[0]) for note in reading.notes if note.endswith(": left out"))
         assert reading.answers == len(bank) + left_out, reading.notes
-        there = rows_of(path, data) if reading.format in ONE_A_ROW else None
+        there = rows_of(name, "", data) if reading.format in ONE_A_ROW else None
         assert there is None or reading.answers == there, (there, reading.answers)
         assert np.isfinite(reading.pooled)
         if reading.held is not None and not reading.doubts and reading.stated_by.startswith("its"):
@@ -284,7 +356,7 @@ def _one_line(error):
     return text
 
 
-def rows_of(path, data):
+def rows_of(name, reader, data):
     """Count the rows of a file in another way than the readers do; None where another way would not be surer."""
     if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
@@ -295,19 +367,41 @@ def rows_of(path, data):
     text = data.decode("utf-8-sig")
     start = text.lstrip()[:1]
     if start in ("{", "["):
-        return _json_rows(text)
+        return _json_rows(text, INSIDE.get(reader))
     if '"' in text or "\r" in text.replace("\r\n", ""):
         return None  # readers of CSV differ in what a stray quote or carriage return means
     lines = list(csv.reader(io.StringIO(text.lstrip(), newline="")))
-    return sum(any(cell for cell in line) for line in lines[1:])
+    rows = [line for line in lines if any(line)]
+    if MORE.get(name, {}).get("columns") == POSITIONS and not {"1", "3", "4", "5"}.issubset(rows[0]):
+        return None if _is_header(rows[0]) else len(rows)
+    return len(rows) - 1
 
 
-def _json_rows(text):
+def _is_header(cells):
+    return not any(each.strip().replace(".", "").isdecimal() for each in cells[2:4])
+
+
+def _inside_sessions(record):
+    turns = record.get("sub_requests")
+    return 1 if turns is None else len(turns)
+
+
+def _inside_benchmarks(record):
+    ends = ("successful", "incomplete", "errored")
+    return sum(len(run["requests"].get(end) or ()) for run in record["benchmarks"] for end in ends)
+
+
+INSIDE = {"llmservingsim": _inside_sessions, "guidellm": _inside_benchmarks}
+
+
+def _json_rows(text, inside=None):
+    lines = [line for line in text.split("\n") if line.strip()]
     try:
         whole = json.loads(text)
     except ValueError:
-        lines = [line for line in text.split("\n") if line.strip()]
-        return 1 if len(lines) == 1 else len(lines)
+        return sum(inside(json.loads(line)) for line in lines) if inside else len(lines)
+    if inside:
+        return sum(inside(record) for record in (whole if isinstance(whole, list) else [whole]))
     if isinstance(whole, dict) and "input_lens" in whole and "arrival_s" not in whole:
         return len(whole["input_lens"])
     return len(whole) if isinstance(whole, list) else 1

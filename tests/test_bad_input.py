@@ -173,7 +173,7 @@ BAD = [
     ("negative time", "replay --trace negative.csv", ERROR, "row 2", "'arrival_s'", "'-1' is negative"),
     ("no output tokens", "replay --trace zero.csv", ERROR, "row 1", "'output_tokens'", "less than 1"),
     ("half a token", "replay --trace fraction.csv", ERROR, "row 1", "'1.5'", "whole number"),
-    ("1e12 tokens", "replay --trace huge.csv", ERROR, "row 1", "'prompt_tokens'", "2147483647"),
+    ("1e12 tokens", "replay --trace huge.csv", ERROR, "row 1", "'prompt_tokens'", "more than 10,000,000"),
     ("words for numbers", "replay --trace words.csv", ERROR, "row 1", "'many'", "not a number"),
     ("too many values", "replay --trace ragged.csv", ERROR, "row 2", "4 values"),
     ("one request, and a load", "replay --trace one.csv --load 0.5", ERROR, "single request", "own clock"),

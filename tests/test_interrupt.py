@@ -48,7 +48,7 @@ def test_twenty_moments_of_the_first_second_and_a_half(tmp_path):
 @pytest.mark.slow
 def test_while_numba_compiles(tmp_path):
     for after_s in (2, 4, 6):
-        assert interrupted(RUN, tmp_path, after_s, NUMBA_CACHE_DIR=str(tmp_path)) == (130, SAID), after_s
+        assert interrupted(f"{RUN} -q", tmp_path, after_s, NUMBA_CACHE_DIR=str(tmp_path)) == (130, SAID), after_s
 
 
 def test_a_second_press_does_not_wait_and_prints_no_traceback(tmp_path):

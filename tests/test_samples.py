@@ -19,7 +19,7 @@ SHIPPED = "h100-llama3.1-8b-eagle3"
 
 def reads_as_written(path, trace, within_s):
     found = open_trace(str(path))
-    assert [note for note in found.notes if "the one before" not in note] == []  # the shipped traces have a few ties
+    assert not any("dropped" in note or "sorted" in note for note in found.notes), found.notes
     assert found.name == path.stem
     assert found.arrival_s[0] == 0
     assert found.arrival_s == pytest.approx(trace.arrival_s - trace.arrival_s[0], abs=within_s)
@@ -53,7 +53,7 @@ def test_mooncake_reads_as_it_lies_ties_and_all(tmp_path):
     assert found.prompt_tokens.tolist() == trace.prompt_tokens.tolist()
     assert set(np.unique(found.arrival_s % 3)) == {0}
     assert ties > 200
-    assert found.notes == (f"{ties} rows arrive with the one before: in the order of the file",)
+    assert f"{ties} rows arrive with the one before: in the order of the file" in found.notes
 
 
 def test_describe_measures_a_trace_in_azures_format(tmp_path):

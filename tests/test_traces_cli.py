@@ -297,7 +297,7 @@ def test_make_states_chat_in_bursts_in_one_line(tmp_path):
     shares = np.unique(trace.client_id, return_counts=True)[1] / 2000
     assert shares == pytest.approx([5 / 7, 1 / 7, 1 / 7], abs=0.04)
     first = (tmp_path / "mine.parquet").read_bytes()
-    lapsbench(line, tmp_path).fine()
+    lapsbench(f"{line} --force", tmp_path).fine()
     assert (tmp_path / "mine.parquet").read_bytes() == first
 
 

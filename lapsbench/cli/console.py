@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from rich.progress import Progress
 
@@ -54,6 +57,23 @@ def progress_bar(*, quiet: bool) -> Progress:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal)
+
+
+@contextlib.contextmanager
+def plain_bar(*, quiet: bool) -> Iterator[Callable[[float, float, str], None]]:
+    """Give `show(done, total, text)`: a bar on stderr that takes no rich, and none where stderr is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    steps = 1000
+    with typer.progressbar(length=steps, file=sys.stderr, label="starting") as bar:
+
+        def show(done: float, total: float, text: str) -> None:
+            bar.label = text.ljust(24)
+            bar.update(round(steps * done / total) - bar.pos if total else 0)
+            bar.render_progress()
+
+        yield show
 
 
 def write_json(content: dict[str, Any], target: str) -> LapsbenchError | None:

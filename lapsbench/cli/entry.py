@@ -75,6 +75,10 @@ def run() -> None:
         _drop_stdout()
     except MemoryError:
         code = _fail("out of memory; try --limit N, or fewer --jobs", 1)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("lapsbench"):
+            raise
+        code = _fail(f"this command takes {error.name}, which is not installed; try pip install lapsbench", 1)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not typer's own: a defect, and worth a traceback
             raise

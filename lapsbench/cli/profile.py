@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsbench.cli.console import check_target, progress_bar, write_json
+from lapsbench.cli.console import check_target, plain_bar, remark, write_json
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
@@ -87,10 +87,9 @@ def profile(
 
 def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool) -> None:
     """Run the profiler under a progress bar on stderr, and print what it found."""
-    from rich.console import Console
-
     from lapsbench.profile.summary import summarize, to_json
     from lapsbench.report import profile_table
+    from lapsbench.report.screen import Screen
 
     try:
         run = importlib.import_module("lapsbench.profile.run")  # torch and transformers are an extra
@@ -99,22 +98,16 @@ def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool)
             raise
         what = f"measuring takes {error.name}, which is not installed"
         raise LapsbenchError(what, where="profile", hint=_what_to_install(error.name)) from error
-    stdout, stderr = Console(highlight=False), Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
     if dry_run:
-        profile_table.render_plan(run.dry_run(wanted), stdout)
+        profile_table.render_plan(run.dry_run(wanted), Screen(sys.stdout))
         return
-    with progress_bar(quiet=quiet) as bar:
-        task = bar.add_task("starting", total=None)
-        with closing(run.Profiler(wanted, lambda text: bar.update(task, description=text))) as profiler:
-            found = profiler.run(
-                lambda done, total, text: bar.update(task, completed=done, total=total, description=text)
-            )
+    with plain_bar(quiet=quiet) as show, closing(run.Profiler(wanted, lambda text: show(0, 1, text))) as profiler:
+        found = profiler.run(show)
     summary = summarize(found)
     failed = write_json(to_json(summary), json_to) if json_to else None
     if json_to != "-":
-        profile_table.render(summary, stdout)
-    for line in profiler.remarks:
-        stderr.print(line)
+        profile_table.render(summary, Screen(sys.stdout))
+    remark(profiler.remarks, quiet=quiet)
     if failed:
         raise failed
 

@@ -52,10 +52,9 @@ def describe(
     json_to: Annotated[str | None, _JSON] = None,
 ) -> None:
     """Show a profile: grid, device, step times, acceptance by category, and what to be wary of."""
-    from rich.console import Console
-
     from lapsbench.profile.summary import summarize, to_json
     from lapsbench.report import profile_table
+    from lapsbench.report.screen import Screen
     from lapsbench.store.profile import open_profile
     from lapsbench.store.suspicions import suspicions
 
@@ -64,7 +63,7 @@ def describe(
     summary, grid, wary = summarize(profile), _grid(profile), suspicions(profile)
     failed = write_json({**to_json(summary), "grid": grid, "warnings": wary}, json_to) if json_to else None
     if json_to != "-":
-        profile_table.render(summary, Console(highlight=False))
+        profile_table.render(summary, Screen(sys.stdout))
         typer.echo("\ngrid")
         typer.echo(laid_out([{"component": name, **axes} for name, axes in grid.items()]), nl=False)
         for name, value in _origin(profile):

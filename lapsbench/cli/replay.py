@@ -25,13 +25,15 @@ def replay(
         Path | None,
         typer.Argument(metavar="[SCENARIO.toml]", help="Settings by the names of the flags; a flag beats the file."),
     ] = None,
-    trace: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Arrivals: chat, code, or a file.")] = None,
+    trace: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH|-", help="Arrivals: chat, code, a file, - for stdin.")
+    ] = None,
     columns: Annotated[
         str | None,
         typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns of one's own trace hold what."),
     ] = None,
     time_unit: Annotated[
-        str | None, typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
+        str | None, typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals, instead of the format's.")
     ] = None,
     failed: Annotated[
         str | None, typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")

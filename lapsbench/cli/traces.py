@@ -12,10 +12,12 @@ from lapsbench.errors import UsageError
 
 traces = typer.Typer(name="traces", help="List, fetch, describe, convert and make traces.", no_args_is_help=True)
 
-_SOURCE = typer.Argument(metavar="NAME|PATH", help="A shipped or fetched trace, or a file.")
+_SOURCE = typer.Argument(metavar="NAME|PATH|-", help="A shipped or fetched trace, a file or pipe; - for stdin.")
 _COLUMNS = typer.Option(metavar="arrival=ts,prompt=in,output=out", help="Which columns hold what.")
-_UNIT = typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals in --columns (s).")
+_LIKE_COLUMNS = typer.Option(metavar="prompt=in,output=out", help="Which columns of --like hold what.")
+_UNIT = typer.Option(metavar="s|ms|us|ns|min|h", help="Of the arrivals, instead of the format's.")
 _FAILED = typer.Option(metavar="drop|keep", help="Requests without output; kept, they ask for one token.")
+_FORCE = typer.Option("--force", help="Write over a file that is there.")
 _LIMIT = typer.Option(metavar="N", min=1, help="Only the first N requests.")
 _JSON = typer.Option("--json", metavar="PATH|-", help="Write it as JSON; - for stdout.")
 _QUIET = typer.Option("--quiet", "-q", help="No progress, no remarks.")
@@ -119,13 +121,16 @@ def convert(
     time_unit: Annotated[str | None, _UNIT] = None,
     failed: Annotated[str, _FAILED] = "drop",
     limit: Annotated[int | None, _LIMIT] = None,
+    force: Annotated[bool, _FORCE] = False,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
     """Read a trace of any known format and write it in ours."""
     from lapsbench.traces import open_trace
-    from lapsbench.traces.save import refuse_suffix, write_trace
+    from lapsbench.traces.save import refuse_existing, refuse_suffix, write_trace
 
     refuse_suffix(out)
+    if not force:
+        refuse_existing(out)
     trace = open_trace(source, limit=limit, columns=columns, time_unit=time_unit, failed=failed)
     remark([*trace.notes, f"{len(trace):,} requests"], quiet=quiet)
     write_trace(trace, out)
@@ -136,6 +141,7 @@ def convert(
 def make(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A file: .parquet, .csv or .jsonl.")],
     like: Annotated[str, typer.Option(metavar="NAME|PATH", help="Whose lengths, rate and clients.")] = "chat",
+    columns: Annotated[str | None, _LIKE_COLUMNS] = None,
     rate: Annotated[float | None, typer.Option(metavar="R", help="Requests per second (that of --like).")] = None,
     requests: Annotated[int | None, typer.Option(metavar="N", help="How many (5000).")] = None,
     duration: Annotated[float | None, typer.Option(metavar="S", help="Or as many as come in S seconds.")] = None,
@@ -152,16 +158,20 @@ def make(
     output: Annotated[str | None, typer.Option(metavar="LENGTHS", help="As --prompt.")] = None,
     clients: Annotated[str | None, typer.Option(metavar="N|SHARES", help="4, or their shares: 5,1,1.")] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of all draws.")] = 0,
+    force: Annotated[bool, _FORCE] = False,
     quiet: Annotated[bool, _QUIET] = False,
 ) -> None:
     """Make a trace to order, such as chat at 12 requests/s in bursts: --rate 12 --arrivals gamma:cv=3."""
     from lapsbench.traces.make import Order
     from lapsbench.traces.make import make as made
-    from lapsbench.traces.save import refuse_suffix, write_trace
+    from lapsbench.traces.save import refuse_existing, refuse_suffix, write_trace
 
     refuse_suffix(out)
+    if not force:
+        refuse_existing(out)
     order = Order(
         like=like,
+        columns=columns,
         rate_rps=rate,
         requests=requests,
         duration_s=duration,
@@ -172,6 +182,6 @@ def make(
         seed=seed,
     )
     trace = made(order)
-    remark([f"{len(trace):,} requests over {trace.span_s:,.6g} s, generated"], quiet=quiet)
+    remark([*trace.notes, f"{len(trace):,} requests over {trace.span_s:,.6g} s, generated"], quiet=quiet)
     write_trace(trace, out)
     typer.echo(str(out))

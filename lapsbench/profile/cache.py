@@ -76,6 +76,10 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transforme
         """Return the room."""
         return self.keys.shape[2]
 
+    def get_max_cache_shape(self) -> int:
+        """Return the same, under the name it had in older versions of transformers (5.9, for one)."""
+        return self.get_max_length()
+
     def _open(self) -> Window:
         if self.window is None:
             raise RuntimeError("a slot cache is written through Network.forward")

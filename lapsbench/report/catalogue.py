@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from lapsbench.report.table import PIPE_WIDTH
+from lapsbench.report.screen import PIPE_WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,6 +23,8 @@ ADVICE = 3
 STOPPED = {"stalled": "none got further", "overrun": "hardly got further"}
 """Why a run ended early."""
 LET_RUN = "try --on-preempt keep, more --kv-tokens, or a policy that does not preempt"
+ABSURD = 10.0
+"""A load above this is a mistake more often than a question: `--load` takes no more either."""
 BUSY = 0.85
 """From this load on, a batch that never fills is too large for the trace, not the load too low."""
 
@@ -114,6 +116,11 @@ def _room(it: Engine) -> str:
 
 def warnings(result: ReplayResult) -> Iterator[str]:
     """Say which numbers not to believe."""
+    if times := _far_too_fast(result):
+        yield (
+            f"on its own clock the trace offers {times:,.3g} times what the engine can serve; try --load 0.9, or "
+            "--time-unit, if its arrivals were read in another unit than theirs"
+        )
     for load in loads(result.cells):
         for label in ("OVERLOADED", "GROWING"):
             yield from _growth(result, load, label)
@@ -216,6 +223,15 @@ def _thrash(result: ReplayResult, load: float | None) -> Iterator[str]:
             f"recomputing{_at(load)}: after preemptions, tokens were computed again, as a share of prompt tokens, by "
             f"{', '.join(found)}; try more --kv-tokens, a smaller --max-batch, or --on-preempt swap"
         )
+
+
+def _far_too_fast(result: ReplayResult) -> float:
+    """Return the load of the trace's own clock where no engine is meant to be offered it; else 0."""
+    if result.rate_rps is not None:
+        return 0.0
+    rates = (cell.metrics["offered_rps"] or 0.0 for cell in result.cells if cell.load is None)
+    load = max(rates, default=0.0) / result.capacity_rps
+    return load if load > ABSURD else 0.0
 
 
 def _busy(result: ReplayResult) -> bool:

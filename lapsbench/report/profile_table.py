@@ -1,57 +1,52 @@
 """Print a profile: step times, acceptance by category, the speed-up to expect; and a plan, before anything is measured.
 
-Knows nothing of torch: it reads a `Summary` or a `Plan`.
+Knows nothing of torch, for it reads a `Summary` or a `Plan`; nor of rich, which machines with a GPU may not have.
 """
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
-from rich.text import Text
-
 from lapsbench.report.columns import Column, Glyphs
-from lapsbench.report.table import PIPE_WIDTH, WIDEST
 from lapsbench.report.units import UNDEFINED, column, count, time_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from rich.console import Console
+    from collections.abc import Iterable, Sequence
 
     from lapsbench.profile.estimate import Plan
     from lapsbench.profile.summary import Step, Summary
+    from lapsbench.report.screen import Screen
 
 GAP = 2
 MOST_DRAFTS = 8
 """Columns of k that a terminal has room for."""
 
 
-def render(summary: Summary, console: Console) -> None:
+def render(summary: Summary, screen: Screen) -> None:
     """Print what was measured, and what it promises."""
-    glyphs = Glyphs.fitting(terminal=console.is_terminal, unicode=not console.options.ascii_only)
-    _say(console, f"{summary.name}: {summary.label}", "bold")
-    _say(console, _counted(summary))
-    _say(console)
-    _say(console, f"step time at context {summary.context:,}")
-    _table(console, _steps(summary), glyphs)
+    glyphs = Glyphs.fitting(terminal=screen.terminal, unicode=screen.unicode)
+    screen.say(f"{summary.name}: {summary.label}", "bold")
+    screen.say(_counted(summary))
+    screen.say()
+    screen.say(f"step time at context {summary.context:,}")
+    _table(screen, _steps(summary), glyphs)
     if summary.acceptance:
-        _say(console)
-        _say(console, "acceptance of the recorded prompts, and tokens a round at k drafts")
-        _table(console, _acceptance(summary), glyphs)
-        _say(console)
-        _say(console, f"expected speed-up over plain decoding at context {summary.context:,}, at k drafts")
+        screen.say()
+        screen.say("acceptance of the recorded prompts, and tokens a round at k drafts")
+        _table(screen, _acceptance(summary), glyphs)
+        screen.say()
+        screen.say(f"expected speed-up over plain decoding at context {summary.context:,}, at k drafts")
     elif summary.drafts:
-        _say(console)
-        _say(console, f"tokens a round must give to break even at context {summary.context:,}, at k drafts")
+        screen.say()
+        screen.say(f"tokens a round must give to break even at context {summary.context:,}, at k drafts")
     if summary.drafts:
-        _table(console, _promises(summary), glyphs)
+        _table(screen, _promises(summary), glyphs)
 
 
-def render_plan(plan: Plan, console: Console) -> None:
+def render_plan(plan: Plan, screen: Screen) -> None:
     """Print what would be measured."""
     grid, sizes = plan.grid, plan.sizes
-    _say(console, f"would measure {count(len(grid.points()), 'point')} on {plan.device}", "bold")
+    screen.say(f"would measure {count(len(grid.points()), 'point')} on {plan.device}", "bold")
     for label, text in (
         ("batches", _listed(grid.batches)),
         ("contexts", _listed(grid.axes.contexts)),
@@ -62,7 +57,7 @@ def render_plan(plan: Plan, console: Console) -> None:
         ("time", f"about {_duration(plan.seconds)} for the costs, by the speed of a common device"),
         *(("left out", f"{each}: does not fit") for each in grid.left_out),
     ):
-        _say(console, f"{label:<10}{text}")
+        screen.say(f"{label:<10}{text}")
 
 
 def _counted(summary: Summary) -> str:
@@ -138,34 +133,22 @@ def _shown(summary: Summary) -> list[int]:
     return sorted({*range(0, total, stride), total - 1})
 
 
-def _table(console: Console, columns: Sequence[Column], glyphs: Glyphs) -> None:
-    for line in _lines(columns, glyphs):
-        console.print(line, soft_wrap=True, highlight=False)
-
-
-def _lines(columns: Sequence[Column], glyphs: Glyphs) -> Iterator[Text]:
+def _table(screen: Screen, columns: Sequence[Column], glyphs: Glyphs) -> None:
     for place in (0, 1):
         if any(each.head[place] for each in columns):
-            yield _row([Text(_pad(each, each.head[place])) for each in columns])
-    yield Text(glyphs.rule * (sum(each.width for each in columns) + GAP * (len(columns) - 1)), "dim")
+            screen.line(_row(_pad(each, each.head[place]) for each in columns))
+    screen.line(screen.styled(glyphs.rule * (sum(each.width for each in columns) + GAP * (len(columns) - 1)), "dim"))
     for row in range(len(columns[0].texts)):
-        yield _row([Text(_pad(each, each.texts[row]), "bold" if row in each.best else "") for each in columns])
+        cells = ((_pad(each, each.texts[row]), row in each.best) for each in columns)
+        screen.line(_row(screen.styled(text, "bold") if best else text for text, best in cells))
 
 
-def _row(cells: Sequence[Text]) -> Text:
-    line = Text(" " * GAP).join(cells)
-    line.rstrip()
-    return line
+def _row(cells: Iterable[str]) -> str:
+    return (" " * GAP).join(cells).rstrip()
 
 
 def _pad(each: Column, text: str) -> str:
     return text.ljust(each.width) if each.left else text.rjust(each.width)
-
-
-def _say(console: Console, text: str = "", style: str = "") -> None:
-    width = min(console.width, WIDEST) if console.is_terminal else PIPE_WIDTH
-    for line in textwrap.wrap(text, width, break_on_hyphens=False) or [""]:
-        console.print(Text(line, style), soft_wrap=True, highlight=False)
 
 
 def _listed(values: Sequence[int]) -> str:

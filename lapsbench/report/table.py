@@ -15,6 +15,7 @@ from rich.text import Text
 from lapsbench.metrics.pool import loads
 from lapsbench.report import notes, units
 from lapsbench.report.columns import Column, Glyphs, columns
+from lapsbench.report.screen import PIPE_WIDTH, WIDEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     from lapsbench.metrics.result import ReplayResult
 
-PIPE_WIDTH = 100
-"""A pipe has no width, and its text must not depend on whose terminal it was."""
-WIDEST = 120
 MARGIN = 13
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from lapsbench.core import Trace
+from lapsbench.core import TOKENS_MOST
 from lapsbench.errors import LapsbenchError
+from lapsbench.traces import causes
 from lapsbench.traces.table import count
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from lapsbench.core import Floats, Ints, Strings
-    from lapsbench.traces.readers.reader import Failed
+    from lapsbench.core import Bools, Floats, Ints, Strings
     from lapsbench.traces.table import Table
-
-_T = TypeVar("_T", bound=np.generic)
-
-_TOKENS_MOST = 2**31 - 1
 
 
 def times(table: Table, column: str) -> Floats:
@@ -34,70 +28,34 @@ def times(table: Table, column: str) -> Floats:
     return values.to_numpy(writable=True)
 
 
-def tokens(table: Table, column: str, *, least: int) -> Ints:
-    """Return int32 [N], whole numbers from `least` to 2^31 - 1.
+def tokens(table: Table, column: str, *, least: int, absent: Bools | None = None) -> Ints:
+    """Return int32 [N], whole numbers from `least` to `TOKENS_MOST`; 0 for a missing value where it may be `absent`.
 
     Raises:
         LapsbenchError: a value is missing, no number, not whole, too small or too large.
     """
-    values = _numbers(table, column)
+    values = _numbers(table, column, absent)
     refuse(table, column, values != values.floor(), "is not a whole number", hint="counts of tokens")
     refuse(table, column, values < least, f"is less than {least}", hint=f"correcting or deleting rows below {least}")
-    refuse(table, column, values > _TOKENS_MOST, f"is more than {_TOKENS_MOST}", hint="checking what the column holds")
+    what = f"is more than {TOKENS_MOST:,} tokens, which no model takes"
+    refuse(table, column, values > TOKENS_MOST, what, hint="checking what the column holds, or deleting the row")
     return values.cast(pl.Int32).to_numpy(writable=True)
 
 
-def strings(table: Table, column: str) -> Strings | None:
+def outputs(table: Table, column: str) -> Ints:
+    """Return int32 [N] as `tokens` does, 0 where somebody else's log tells none: such a request failed.
+
+    Raises:
+        LapsbenchError: as for `tokens`; or no row has a value.
+    """
+    return tokens(table, column, least=0, absent=np.ones(table.frame.height, dtype=np.bool_))
+
+
+def strings(table: Table, column: str | None) -> Strings | None:
     """Return strings [N], "" where a value is missing; None where the file has no such column."""
     if column not in table.frame.columns:
         return None
     return table.frame[column].fill_null("").to_numpy().astype(object, copy=False)
-
-
-def served(
-    table: Table,
-    reader: str,
-    failed: Failed,
-    *,
-    arrival_s: Floats,
-    prompt_tokens: Ints,
-    output_tokens: Ints,
-    category: Strings | None = None,
-    client_id: Strings | None = None,
-    prompt_id: Strings | None = None,
-    predicted_tokens: Floats | None = None,
-) -> Trace:
-    """Return the requests of somebody else's log, the first arrival at 0.
-
-    Rows without a prompt are dropped and counted, and so are those without output (they failed), unless `failed` is
-    "keep": then they ask for one token.
-    """
-    outputless = (prompt_tokens > 0) & (output_tokens == 0)
-    if failed == "keep":
-        output_tokens = np.where(outputless, np.int32(1), output_tokens)
-    kept = (prompt_tokens > 0) & (output_tokens > 0)
-    fate = "kept with 1 output token" if failed == "keep" else "dropped"
-    promptless, outputless_rows = int((prompt_tokens == 0).sum()), int(outputless.sum())
-    notes = [f"{count(promptless, 'row')} with no prompt tokens: dropped"] if promptless else []
-    notes += [f"{count(outputless_rows, 'row')} with no output tokens (failed): {fate}"] if outputless_rows else []
-    rows = slice(None) if kept.all() else kept
-    since_s = arrival_s[rows]
-
-    def pick(column: NDArray[_T] | None) -> NDArray[_T] | None:
-        return None if column is None else column[rows]
-
-    return Trace(
-        name="",
-        arrival_s=since_s - (since_s.min() if len(since_s) else 0.0),
-        prompt_tokens=prompt_tokens[rows],
-        output_tokens=output_tokens[rows],
-        category=pick(category),
-        client_id=pick(client_id),
-        prompt_id=pick(prompt_id),
-        predicted_tokens=pick(predicted_tokens),
-        notes=(*table.notes, *notes),
-        provenance={**origin(table, reader), "rows_dropped": int(len(kept) - kept.sum())},
-    )
 
 
 def origin(table: Table, reader: str) -> dict[str, Any]:
@@ -124,14 +82,21 @@ def _shown(value: object) -> str:
     return repr(value[:40] if isinstance(value, str) else value)
 
 
-def _numbers(table: Table, column: str) -> pl.Series:
-    """Return float64 [N] without null, NaN or infinity."""
+def _numbers(table: Table, column: str, absent: Bools | None = None) -> pl.Series:
+    """Return float64 [N] without null, NaN or infinity; 0 for a missing value where it may be `absent`."""
     if column not in table.frame.columns:  # JSONL, named in no row
         raise LapsbenchError("every value is missing", where=table.source.at(column), hint="filling the column")
     cells = table.frame[column]
     values = cells.cast(pl.Float64, strict=False)
     if cells.dtype == pl.String and values.null_count():  # " 10" is a number to a person
-        values = cells.str.strip_chars().cast(pl.Float64, strict=False)
-    refuse(table, column, values.is_null() | values.is_nan(), "is not a number", hint="filling in or deleting the row")
+        cells = cells.str.strip_chars()
+        values = cells.cast(pl.Float64, strict=False)
+    if absent is not None and values.null_count():
+        missing = cells.is_null() | (cells.cast(pl.String) == "")
+        values = values.zip_with(~(missing & pl.Series(absent)), pl.Series([0.0]))
+    bad = values.is_null() | values.is_nan()
+    if bad.any():
+        what, hint = causes.of_number(cells[int(bad.arg_max() or 0)])
+        refuse(table, column, bad, what, hint=hint)
     refuse(table, column, values.is_infinite(), "is infinite", hint="finite numbers")
     return values

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lapsbench.core import Trace
-from lapsbench.errors import UsageError
+from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.streams import stream
 from lapsbench.traces.lengths import lengths
 from lapsbench.traces.open import open_trace
@@ -28,7 +28,8 @@ class Order:
     """What to make.
 
     Attributes:
-        like: a shipped recipe ("chat", "code"), or a trace whose rows of lengths are drawn from.
+        like: a shipped recipe ("chat", "code"), or a trace, or lengths alone, whose rows are drawn from.
+        columns: of that trace, where its layout is its user's own.
         rate_rps: requests / span; None for that of `like`.
         requests: how many; or as many as arrive in duration_s.
         arrivals: a process; None for the recipe's own, and Poisson after a trace.
@@ -37,6 +38,7 @@ class Order:
     """
 
     like: str = "chat"
+    columns: str | None = None
     rate_rps: float | None = None
     requests: int | None = None
     duration_s: float | None = None
@@ -59,7 +61,12 @@ def make(order: Order) -> Trace:
         rate_rps = _rate(order, recipe.rate_rps)
         made = generate(replace(recipe, rate_rps=rate_rps), _requests(order, rate_rps), order.seed)
     else:
-        model = open_trace(order.like)
+        model = open_trace(order.like, columns=order.columns, arrivals=False)
+        if order.rate_rps is None and model.rate_rps is None:
+            timed = "first_arrival" in model.provenance
+            why = "has a single request" if len(model) == 1 else "has all its requests at the same time"
+            why = why if timed else "does not say who arrives when"
+            raise LapsbenchError(f"{why}: no rate to make a trace of", where=order.like, hint="--rate 12")
         rate_rps = _rate(order, model.rate_rps)
         made = _resampled(model, _requests(order, rate_rps), order.seed)
     n = len(made)
@@ -77,7 +84,7 @@ def make(order: Order) -> Trace:
 def _resampled(model: Trace, n: int, seed: int) -> Trace:
     """Return n requests, each with the prompt and output of one row; all arrive at 0."""
     rows = stream(seed, "trace rows").integers(0, len(model), n)
-    return Trace("", np.zeros(n), model.prompt_tokens[rows], model.output_tokens[rows])
+    return Trace("", np.zeros(n), model.prompt_tokens[rows], model.output_tokens[rows], notes=model.notes)
 
 
 def _rate(order: Order, own: float | None) -> float:

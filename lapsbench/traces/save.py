@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from lapsbench import files
-from lapsbench.errors import UsageError
+from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.schema import TRACE, TRACE_OPTIONAL, write_parquet
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ def refuse_suffix(path: Path) -> None:
             where=str(path),
             hint=f"one of {', '.join(SUFFIXES)}",
         )
+
+
+def refuse_existing(path: Path) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        LapsbenchError: there is one.
+    """
+    if path.exists():
+        raise LapsbenchError("is there already", where=str(path), hint="another name, or --force to write over it")
 
 
 def save_trace(trace: Trace, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Shapes a trace: arrival order, a window or limit, another rate. Every row left out is noted."""
+"""Shapes a trace: arrival order, a window or limit, another rate. Every row left out is noted, and a long gap."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from lapsbench.core import Trace
 
 _T = TypeVar("_T", bound=np.generic)
+
+FEWEST = 10
+"""Of fewer requests, one gap is most of the time by chance."""
 
 
 def in_order(trace: Trace) -> Trace:
@@ -69,6 +72,23 @@ def scale_to_rate(trace: Trace, rate_rps: float) -> Trace:
     # divided first: the last arrival is then 1.0 times the span, exactly
     arrival_s = (trace.arrival_s - trace.arrival_s[0]) / trace.span_s * span_s
     return replace(trace, arrival_s=arrival_s)
+
+
+def idle(trace: Trace) -> list[str]:
+    """Say where one gap is most of the trace: rates and loads are then hardly those of its busy parts."""
+    if len(trace) < FEWEST:
+        return []
+    gaps_s = np.diff(trace.arrival_s)
+    longest = int(gaps_s.argmax())
+    gap_s, start_s = float(gaps_s[longest]), float(trace.arrival_s[longest] - trace.arrival_s[0])
+    if not gap_s > trace.span_s / 2:
+        return []
+    busier = f"--window 0:{math.floor(start_s) + 1}" if 2 * (longest + 1) >= len(trace) else ""
+    busier = busier or f"--window {math.floor(start_s + gap_s)}:{math.floor(trace.span_s) + 1}"
+    what = (
+        f"nothing arrives for {gap_s:,.6g} s from {start_s:,.6g} s on, {100 * gap_s / trace.span_s:.4g} % of the trace"
+    )
+    return [f"{what}: its rate and its load are averages over that; replay one part, as with {busier}"]
 
 
 def _window(trace: Trace, start_s: float, end_s: float) -> Trace:

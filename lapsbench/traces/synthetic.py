@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.core import Trace
+from lapsbench.core import TOKENS_MOST, Trace
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.streams import stream
 from lapsbench.traces.figures import PROBABILITIES
@@ -184,8 +184,10 @@ def _requirements(recipe: Recipe) -> list[tuple[str, bool]]:
         ("a rank correlation from -1 to 1", -1 <= recipe.rank_correlation <= 1),
         (f"{len(PROBABILITIES)} quantiles per length", all(len(table) == len(PROBABILITIES) for table in lengths)),
         (
-            "quantiles that rise from 1 token to 2^31 - 1",
-            all((table >= 1).all() and (table < 2**31).all() and (np.diff(table) >= 0).all() for table in lengths),
+            f"quantiles that rise from 1 token to {TOKENS_MOST:,}",
+            all(
+                (table >= 1).all() and (table <= TOKENS_MOST).all() and (np.diff(table) >= 0).all() for table in lengths
+            ),
         ),
         ("pause shares between 0 and 1", not pauses or (0 < pauses.gap_share < 1 and 0 < pauses.time_share < 1)),
         ("a pause CV from 0 to 100", not pauses or 0 <= pauses.cv <= 100),

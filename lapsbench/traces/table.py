@@ -1,13 +1,12 @@
 """Reads the columns a format asks for into a polars frame; text stays text, so that a bad cell can be quoted.
 
-Knows CSV, JSON, JSON lines and Parquet; what a cell must hold is for `check`.
+Knows CSV and Parquet, and `json_rows` JSON; what a cell must hold is for `check`.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,14 +16,13 @@ import pyarrow.parquet as pq
 
 from lapsbench import files, schema
 from lapsbench.errors import LapsbenchError
+from lapsbench.traces import json_rows
+from lapsbench.traces.json_rows import POLARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from lapsbench.traces.source import Source
-
-# Rust panics do not derive from Exception
-_POLARS = (pl.exceptions.PolarsError, pl.exceptions.PanicException, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +35,10 @@ class Table:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_table(source: Source, required: tuple[str, ...], optional: tuple[str, ...]) -> Table:
-    """Read the required columns, and those of the optional ones that are there.
+def read_table(
+    source: Source, required: tuple[str, ...], optional: tuple[str, ...], text: tuple[str, ...] = ()
+) -> Table:
+    """Read the required columns, and those of the optional ones that are there; as `text` those that hold words.
 
     Raises:
         LapsbenchError: the file does not read as what it looks like.
@@ -48,11 +48,11 @@ def read_table(source: Source, required: tuple[str, ...], optional: tuple[str, .
     there = (*required, *(name for name in optional if name in source.columns))
     match source.container:
         case "parquet":
-            return _parquet(source, there)
+            return _parquet(source, there, text)
         case "jsonl":
-            return _jsonl(source, anywhere)
+            return _jsonl(source, source.content, anywhere)
         case "json":
-            return _json(source, anywhere)
+            return table_of(source, json_rows.records(source), anywhere)
         case "csv":
             return _csv(source, there)
 
@@ -63,10 +63,11 @@ def count(number: int, noun: str) -> str:
 
 
 def _csv(source: Source, wanted: tuple[str, ...]) -> Table:
-    data = source.text()
+    # polars skips what is blank before a header, and takes it for a row of one value where there is none
+    data = source.content if source.has_header else source.content.lstrip(b"\r\n")
     try:
-        whole = pl.read_csv(io.BytesIO(data), infer_schema=False)
-    except _POLARS as error:
+        whole = pl.read_csv(io.BytesIO(data), infer_schema=False, has_header=source.has_header)
+    except POLARS as error:
         _refuse_csv(source, data, error)
     if whole.width != len(source.columns):
         raise LapsbenchError("the header does not read as CSV", where=str(source.path), hint="one line of column names")
@@ -82,7 +83,7 @@ def _csv(source: Source, wanted: tuple[str, ...]) -> Table:
 def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
     """Say which row it was: polars does not."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(data.decode(), newline="")) if row][1:]
+        rows = [row for row in csv.reader(io.StringIO(data.decode(), newline="")) if row][source.has_header :]
     except UnicodeDecodeError as broken:
         line = data[: broken.start].count(b"\n") + 1
         raise LapsbenchError("is not UTF-8", where=f"{source.path}, line {line}", hint="saving it as UTF-8") from error
@@ -92,7 +93,7 @@ def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
     for number, row in enumerate(rows, 1):
         if len(row) > width:
             raise LapsbenchError(
-                f"has {len(row)} values, the header names {width}",
+                f"has {len(row)} values, the {'header names' if source.has_header else 'first row has'} {width}",
                 where=f"{source.path}, row {number}",
                 hint="quoting values that hold a comma",
             ) from error
@@ -103,73 +104,29 @@ def _refuse_csv(source: Source, data: bytes, error: BaseException) -> NoReturn:
     ) from error
 
 
-def _jsonl(source: Source, wanted: tuple[str, ...]) -> Table:
-    lines = source.text()
-    try:
-        # io.BytesIO is required: plain bytes would be taken for a path
-        frame = pl.read_ndjson(io.BytesIO(lines), schema=dict.fromkeys(wanted, pl.String()))
-    except _POLARS as error:
-        _refuse_jsonl(source, lines.split(b"\n"), error)
+def _jsonl(source: Source, lines: bytes, wanted: tuple[str, ...]) -> Table:
+    frame = json_rows.frame(source, lines, wanted)
     # a JSON text holds no bare newline: what is not a row is a blank line
     blank = len(lines.rstrip(b"\r\n \t").split(b"\n")) - frame.height if frame.height else 0
-    return Table(source, _filled(frame), (f"{count(blank, 'blank line')}: skipped",) if blank else ())
+    frame = frame.select(name for name in wanted if frame[name].null_count() < frame.height)
+    return Table(source, frame, (f"{count(blank, 'blank line')}: skipped",) if blank else ())
 
 
-def _json(source: Source, wanted: tuple[str, ...]) -> Table:
-    document = source.text()
-    if document.lstrip().startswith(b"{"):
-        document = b"[" + document + b"]"
+def table_of(source: Source, records: Iterable[dict[str, Any]], wanted: tuple[str, ...]) -> Table:
+    """Return those of the wanted columns that hold a value in some record."""
+    return _jsonl(source, json_rows.lines(records, wanted), wanted)
+
+
+def _parquet(source: Source, wanted: tuple[str, ...], text: tuple[str, ...]) -> Table:
     try:
-        frame = pl.read_json(io.BytesIO(document), schema=dict.fromkeys(wanted, pl.String()))
-    except _POLARS as error:
-        raise LapsbenchError(
-            f"does not read as a list of JSON objects ({files.first_line(error)})",
-            where=str(source.path),
-            hint="[{...}, {...}], or one JSON object a line",
-        ) from error
-    return Table(source, _filled(frame))
-
-
-def _filled(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the columns that hold a value in some row."""
-    return frame.select(name for name in frame.columns if frame[name].null_count() < frame.height)
-
-
-def _refuse_jsonl(source: Source, lines: Iterable[bytes], error: BaseException) -> NoReturn:
-    """Say which row it was: polars does not."""
-    for number, line in enumerate((line for line in lines if line.strip()), 1):
-        try:
-            is_object = isinstance(json.loads(line, parse_constant=_no_constants), dict)
-            reason = "" if is_object else "not an object"
-        except (ValueError, RecursionError) as broken:
-            reason = files.first_line(broken)
-        if reason:
-            raise LapsbenchError(
-                f"is not a JSON object ({reason})",
-                where=f"{source.path}, row {number}",
-                hint="one JSON object a line; the last line may be cut short",
-            ) from error
-    raise LapsbenchError(
-        f"does not read as JSON lines ({files.first_line(error)})",
-        where=str(source.path),
-        hint="one JSON object a line",
-    ) from error
-
-
-def _no_constants(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def _parquet(source: Source, wanted: tuple[str, ...]) -> Table:
-    try:
-        found = pq.read_schema(files.parquet(source.path))
-        fields = pa.schema([(name, _as_read(name, found)) for name in wanted])
-        table = schema.read_parquet(source.path, "trace", fields)
+        found = pq.read_schema(pa.BufferReader(source.content))
+        fields = pa.schema([(name, pa.string() if name in text else _as_read(name, found)) for name in wanted])
+        table = schema.read_parquet(source.path, "trace", fields, content=source.content)
         # polars trusts what it is handed: damaged strings or metadata would panic in Rust, on stderr
         table.validate(full=True)
         frame = pl.DataFrame(pl.from_arrow(table.replace_schema_metadata(None)))
         return Table(source, frame, provenance=schema.provenance(table))
-    except (pa.ArrowException, KeyError, ValueError, OSError, *_POLARS) as error:
+    except (pa.ArrowException, KeyError, ValueError, OSError, *POLARS) as error:
         raise LapsbenchError(
             f"is Parquet, but damaged ({files.first_line(error)})",
             where=str(source.path),
@@ -185,4 +142,6 @@ def _as_read(name: str, found: pa.Schema) -> pa.DataType:
     there = found.field(name).type if found.names.count(name) == 1 else pa.float64()
     if pa.types.is_timestamp(there):
         return pa.timestamp("ns", there.tz)
+    if pa.types.is_integer(there) or pa.types.is_float32(there):
+        return there  # as it lies: nanoseconds since 1970 are more than a float64 holds
     return pa.string() if pa.types.is_string(there) or pa.types.is_large_string(there) else pa.float64()

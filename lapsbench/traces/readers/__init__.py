@@ -9,7 +9,23 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.traces.readers import azure, azure_ms, burstgpt, mooncake, native, serving
+from lapsbench.traces import causes
+from lapsbench.traces.readers import (
+    aiperf,
+    aiperf_sessions,
+    azure,
+    azure_ms,
+    blis,
+    burstgpt,
+    guidellm,
+    inference_perf,
+    llmservingsim,
+    mooncake,
+    native,
+    serving,
+    vidur,
+)
+from lapsbench.traces.readers.lengths import lengths_of
 
 if TYPE_CHECKING:
     from lapsbench.traces.readers.reader import Reader
@@ -20,27 +36,41 @@ READERS: tuple[Reader, ...] = (
     azure.READER,
     azure_ms.READER,
     burstgpt.READER,
+    aiperf_sessions.READER,
     mooncake.READER,
     serving.READER,
+    aiperf.READER,
+    guidellm.READER,
+    inference_perf.READER,
+    inference_perf.DEEPER,
+    llmservingsim.READER,
+    llmservingsim.FLAT,
+    blis.READER,
+    vidur.READER,
 )
 """In the order they are asked: a file that has our own columns is read by them, whatever else it has."""
 
 
-def reader_for(source: Source) -> Reader:
-    """Return the first reader whose columns the file has.
+def reader_for(source: Source, *, arrivals: bool = True) -> Reader:
+    """Return the first reader whose columns the file has; without `arrivals`, their column may be missing.
 
     Raises:
         LapsbenchError: none has; or a column it reads is there twice.
     """
     found = set(source.columns)
-    if source.container == "parquet":
-        # ours alone, and its schema tag says more than missing columns would
-        _refuse_twins(source, native.READER)
-        return native.READER
-    for reader in READERS:
-        if source.container in reader.containers and found.issuperset(reader.columns):
-            _refuse_twins(source, reader)
-            return reader
+    fitting = [
+        reader for reader in READERS if source.container in reader.containers and found.issuperset(reader.columns)
+    ]
+    lengths = [
+        lengths_of(reader)
+        for reader in READERS
+        if not arrivals and source.container in reader.containers and reader.tokens and found.issuperset(reader.tokens)
+    ]
+    # Parquet is ours alone, and its schema tag says more than missing columns would
+    otherwise = [native.READER] if source.container == "parquet" else []
+    for reader in (*fitting, *lengths, *otherwise):
+        _refuse_twins(source, reader)
+        return reader
     raise _unknown(source)
 
 
@@ -52,16 +82,20 @@ def _refuse_twins(source: Source, reader: Reader) -> None:
 
 
 def _unknown(source: Source) -> LapsbenchError:
-    found = ", ".join(repr(name[:40]) for name in source.columns[:12]) or "none"
+    if source.container == "csv" and (cause := causes.of_header(source.columns)):
+        return LapsbenchError(cause[0], where=str(source.path), hint=cause[1])
+    found = source.names()
     nearest = max(READERS, key=lambda reader: len(set(reader.columns).intersection(source.columns)))
     missing = [repr(name) for name in nearest.columns if name not in source.columns]
+    hint = "--columns arrival=...,prompt=...,output=..., or a header that names the columns: "
     if len(missing) == len(nearest.columns):
-        layouts = "; ".join(f"{','.join(reader.columns)} ({reader.name})" for reader in READERS)
-        what, names = f"no known trace format has these columns: {found}", f"one of {layouts}"
+        others = ", ".join(dict.fromkeys(reader.name for reader in READERS[1:]))
+        what = f"no known trace format has these columns: {found}"
+        hint = f"{hint}{','.join(READERS[0].columns)}; also read are {others}"
     else:
-        what, names = f"has no column {' and no '.join(missing)}; it has {found}", ",".join(nearest.columns)
-    return LapsbenchError(
-        what,
-        where=str(source.path),
-        hint=f"--columns arrival=...,prompt=...,output=..., or a header that names the columns: {names}",
-    )
+        what, hint = f"has no column {' and no '.join(missing)}; it has {found}", hint + ",".join(nearest.columns)
+    if nearest.tokens and len(missing) == 1 and set(nearest.tokens).issubset(source.columns):
+        hint = (
+            f"{hint}; or, where nothing says who arrives when, lapsbench traces make OUT --like {source.path} --rate R"
+        )
+    return LapsbenchError(what, where=str(source.path), hint=hint)

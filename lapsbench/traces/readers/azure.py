@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from lapsbench.traces import moments
 from lapsbench.traces.readers.log import log
 
-READER: Final = log("azure", ("csv",), ("TIMESTAMP", "ContextTokens", "GeneratedTokens"), clock=moments.seconds)
+READER: Final = log("azure", ("csv",), ("TIMESTAMP", "ContextTokens", "GeneratedTokens"), unit=None)

@@ -6,4 +6,4 @@ from typing import Final
 
 from lapsbench.traces.readers.log import log
 
-READER: Final = log("azure-ms", ("csv",), ("arrival_ms", "prompt_tokens", "output_tokens"), per_s=1e3)
+READER: Final = log("azure-ms", ("csv",), ("arrival_ms", "prompt_tokens", "output_tokens"), unit="ms")

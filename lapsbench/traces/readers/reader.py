@@ -25,6 +25,7 @@ class Reader:
         columns: names a file must have to be taken for this format.
         optional: names it also reads.
         read: returns the checked rows in file order, in a Trace still without a name; may return none.
+        tokens: names of prompt and output tokens, where a file without arrivals makes sense.
     """
 
     name: str
@@ -32,3 +33,4 @@ class Reader:
     columns: tuple[str, ...]
     optional: tuple[str, ...]
     read: Callable[[Source, Failed], Trace]
+    tokens: tuple[str, ...] = ()

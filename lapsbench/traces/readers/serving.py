@@ -16,7 +16,7 @@ import polars as pl
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
-from lapsbench.traces import check
+from lapsbench.traces import check, clock, served
 from lapsbench.traces.readers.reader import Reader
 from lapsbench.traces.table import Table
 
@@ -32,21 +32,25 @@ _STARTS, _PROMPTS, _OUTPUTS, _ERRORS = "start_times", "input_lens", "output_lens
 def _read(source: Source, failed: Failed) -> Trace:
     table = _table(source, _only_run(source))
     failures = table.frame[_ERRORS].to_numpy()
-    outputs = check.tokens(table, _OUTPUTS, least=0)
+    outputs = check.outputs(table, _OUTPUTS)
     outputs[failures] = 0  # some count what came before the failure
-    return check.served(
+    # vLLM leaves 0 where a request failed before it was timed
+    starts = table.frame[_STARTS].to_numpy()
+    unsent = failures & (starts == 0) & (starts.max(initial=0.0) > 0)
+    return served.served(
         table,
         READER.name,
         failed,
-        arrival_s=check.times(table, _STARTS),
+        arrivals=clock.arrivals(table, _STARTS, "s"),
         prompt_tokens=check.tokens(table, _PROMPTS, least=0),
         output_tokens=outputs,
+        unsent=unsent,
     )
 
 
 def _only_run(source: Source) -> dict[str, Any]:
     try:
-        text = source.text()
+        text = source.content
         runs = [json.loads(text)] if source.container == "json" else [json.loads(line) for line in _lines(text)]
     except (ValueError, RecursionError) as error:
         raise LapsbenchError(
