@@ -199,7 +199,7 @@ def skip_marked(sim: Any) -> None:
 def give_way(sim: Any, job: int) -> None:
     """Take a job out of the batch."""
     own = own_of(sim, job)
-    note_peak(own)
+    note_peak(sim, own)
     own.preemptions += 1
     own.in_batch = 0
     sim.in_chunk -= own.prefilling
@@ -215,9 +215,10 @@ def give_way(sim: Any, job: int) -> None:
 
 
 @inlined
-def note_peak(own: Any) -> None:
-    """Note how far a job has come: rounds among others do not. No step must be being composed for it."""
-    own.peak_tokens = max(own.peak_tokens, own.final_tokens)
+def note_peak(sim: Any, own: Any) -> None:
+    """Note how far a job has come: rounds among others do not. No step must be under way for it, or being composed."""
+    if not sim.asynchronous:
+        own.peak_tokens = max(own.peak_tokens, own.final_tokens)
 
 
 @jit
