@@ -9,6 +9,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -71,11 +72,14 @@ REQUESTS = pa.schema(
         ("accepted_tokens", pa.int32()),
         ("preemptions", pa.int32()),
         ("recomputed_tokens", pa.int64()),
+        ("resumes", pa.int32()),
         ("status", pa.dictionary(pa.int32(), pa.string())),
         ("itl_max_s", pa.float64()),
         ("alone_s", pa.float64()),
     ]
 )
+VERSIONS = MappingProxyType({"requests": 2})
+"""Of the kinds that have changed since their first version; older ones are still read."""
 SUMMARY = pa.schema(
     [
         ("policy", pa.string()),
@@ -117,10 +121,34 @@ def put_parquet(
     extra: Mapping[bytes, bytes] | None = None,
 ) -> None:
     """Write as `write_parquet` does to a place that `files.whole` gave: for files that appear together."""
-    metadata = {TAG: f"{kind}/1".encode(), **(extra or {})}
+    metadata = {TAG: tag_of(kind), **(extra or {})}
     if provenance is not None:
         metadata[PROVENANCE] = json.dumps(provenance, sort_keys=True).encode()
     pq.write_table(table.replace_schema_metadata(metadata), part, **WRITING)
+
+
+def tag_of(kind: str) -> bytes:
+    """Return what a file of this kind says it is."""
+    return f"{kind}/{VERSIONS.get(kind, 1)}".encode()
+
+
+def as_requests(table: pa.Table) -> pa.Table:
+    """Return requests of any version in the columns of `REQUESTS`; before version 2 nothing resumed with a token."""
+    if "resumes" not in table.schema.names:
+        table = table.append_column("resumes", pa.array(np.zeros(len(table), np.int32)))
+    return table.select(REQUESTS.names).cast(REQUESTS)
+
+
+def read_requests(path: Path) -> pa.Table:
+    """Read a whole file of requests, of any version.
+
+    Raises:
+        LapsbenchError: as for `read_parquet`.
+    """
+    added = ("resumes",)
+    required = pa.schema([field for field in REQUESTS if field.name not in added])
+    optional = pa.schema([field for field in REQUESTS if field.name in added])
+    return as_requests(read_parquet(path, "requests", required, optional))
 
 
 def read_parquet(
@@ -148,8 +176,8 @@ def read_parquet(
             f"not a readable Parquet file ({reason})", where=str(path), hint="writing or copying it again"
         ) from error
     tag = (table.schema.metadata or {}).get(TAG, b"").decode(errors="replace")
-    if tag and tag != f"{kind}/1":
-        raise LapsbenchError(f"holds {tag!r}, not '{kind}/1'", where=str(path), hint=f"a {kind} file")
+    if tag and tag not in {f"{kind}/{version}" for version in range(1, VERSIONS.get(kind, 1) + 1)}:
+        raise LapsbenchError(f"holds {tag!r}, not '{tag_of(kind).decode()}'", where=str(path), hint=f"a {kind} file")
     fields = []
     for wanted in required:
         if wanted.name not in table.schema.names:

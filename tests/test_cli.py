@@ -18,6 +18,7 @@ from commands import AZURE, SCRIPT, lapsbench, plain_environment, process
 from lapsbench import resources, schema
 from lapsbench.cli.console import complete_policy
 from lapsbench.cli.entry import app
+from lapsbench.engines import IDEAL, VLLM
 from lapsbench.policies.registry import names
 from lapsbench.scenario import Scenario
 
@@ -51,14 +52,14 @@ def test_the_same_command_gives_the_same_bytes(tmp_path):
     first = lapsbench(f"{SMALL} --out first", tmp_path).fine()
     again = lapsbench(f"{SMALL} --out again", tmp_path).fine()
     jobs = lapsbench(f"{SMALL} --out jobs --jobs 2", tmp_path).fine()
-    assert first == again == jobs
+    assert first.out == again.out == jobs.out
     assert files(tmp_path / "first") == files(tmp_path / "again") == files(tmp_path / "jobs")
 
 
 def test_a_process_of_its_own_gives_the_same_bytes(tmp_path):
     here = lapsbench(f"{SMALL} --out here", tmp_path).fine()
     there = process(f"{SMALL} --out there --jobs 2", tmp_path).fine()
-    assert here == there
+    assert here.out == there.out
     assert files(tmp_path / "here") == files(tmp_path / "there")
 
 
@@ -92,7 +93,7 @@ def test_the_run_folder_keeps_the_contract(tmp_path):
         path = tmp_path / "run" / f"{name}.parquet"
         found = pq.read_schema(path)
         assert found.remove_metadata().equals(wanted)
-        assert found.metadata[schema.TAG] == f"{name}/1".encode()
+        assert found.metadata[schema.TAG] == schema.tag_of(name)
         group = pq.read_metadata(path).row_group(0)
         assert {group.column(i).compression for i in range(len(wanted))} == {"ZSTD"}
     rows = pl.read_parquet(tmp_path / "run/requests.parquet")
@@ -355,9 +356,12 @@ def test_every_flag_of_the_other_verbs_is_in_the_docs(verb):
 
 def test_the_defaults_in_the_docs_are_true():
     told = told_defaults()
-    plain = ("profile", "predict", "max_batch", "draft_tokens", "prefill_budget", "kv_tokens", "on_preempt", "seed")
-    for key in (*plain, "repeats"):
+    for key in ("profile", "predict", "engine", "max_batch", "draft_tokens", "seed", "repeats"):
         assert told[f"--{key.replace('_', '-')}"].strip("`") == str(Scenario.model_fields[key].default)
+    said = {key: told[f"--{key.replace('_', '-')}"] for key in {*IDEAL, *VLLM}}
+    for key in said.keys() - {"kv_tokens", "draft_method", "max_model_len", "on_preempt"}:
+        assert said[key].strip("`") == str((IDEAL | VLLM)[key])
+    assert said["on_preempt"] == f"`{IDEAL['on_preempt']}`; vllm: `{VLLM['on_preempt']}`"
 
 
 def test_the_scenario_in_the_docs_runs(tmp_path):

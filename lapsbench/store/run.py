@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from lapsbench import files
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, put_parquet, write_parquet
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
 from lapsbench.store.lock import FolderLock, names_in
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class RunFolder:
             if not part.exists() and key.key not in self._gathered:
                 return None
             table, scalars = self._load(key)
-            return outcome_of(table.cast(REQUESTS), scalars, alone_s) if len(table) == len(alone_s) else None
+            return outcome_of(as_requests(table), scalars, alone_s) if len(table) == len(alone_s) else None
         except DAMAGED:
             return None  # run it again
 
@@ -121,16 +121,15 @@ class RunFolder:
     ) -> None:
         """Write `requests.parquet`, and `summary.parquet` with estimates in its metadata; then let the parts go."""
         extra = {ESTIMATES: json.dumps(estimates or []).encode()}
-        schema = REQUESTS.with_metadata({TAG: b"requests/1"})
+        schema = REQUESTS.with_metadata({TAG: tag_of("requests")})
         facts: list[dict[str, Any]] = []
         # both are written before either appears: a report that is being made meanwhile finds two of one run
         with files.whole(self.folder / "requests.parquet") as requests:
             with pq.ParquetWriter(requests, schema, **WRITING) as writer:
                 for key in keys:
                     table, fact = self._load_again(key)
-                    writer.write_table(
-                        table.cast(REQUESTS).replace_schema_metadata(schema.metadata), row_group_size=2**31
-                    )
+                    table = as_requests(table).replace_schema_metadata(schema.metadata)
+                    writer.write_table(table, row_group_size=2**31)
                     facts.append(fact)
                 writer.add_key_value_metadata({CELLS: json.dumps(facts).encode()})
             with files.whole(self.folder / "summary.parquet") as part:
@@ -219,6 +218,7 @@ def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
         "accepted_tokens": outcome.accepted_tokens,
         "preemptions": outcome.preemptions,
         "recomputed_tokens": outcome.recomputed_tokens,
+        "resumes": outcome.resumes,
         "status": pa.DictionaryArray.from_arrays(outcome.status.astype(np.int32), list(STATUS)),
         "itl_max_s": _nullable(outcome.itl_max_s),
         "alone_s": outcome.alone_s,
@@ -236,7 +236,7 @@ def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[
         **{
             name: column(name).astype(np.float64) for name in ("admitted_s", "first_token_s", "finished_s", "itl_max_s")
         },
-        **{name: column(name).astype(np.int32) for name in ("rounds", "accepted_tokens", "preemptions")},
+        **{name: column(name).astype(np.int32) for name in ("rounds", "accepted_tokens", "preemptions", "resumes")},
         recomputed_tokens=column("recomputed_tokens").astype(np.int64),
         status=_status(table["status"].combine_chunks()),
         alone_s=alone_s,

@@ -134,7 +134,7 @@ class SavedRun:
     def _table(self, rows: int | tuple[int, int]) -> pa.Table:
         if not isinstance(rows, int):
             return self._all.slice(*rows)
-        return self._file.read_row_group(rows).cast(schema.REQUESTS)
+        return schema.as_requests(self._file.read_row_group(rows))
 
     @cached_property
     def _file(self) -> pq.ParquetFile:
@@ -143,7 +143,7 @@ class SavedRun:
 
     @cached_property
     def _all(self) -> pa.Table:
-        return schema.read_parquet(self.folder / "requests.parquet", "requests", schema.REQUESTS)
+        return schema.read_requests(self.folder / "requests.parquet")
 
     def estimates(self) -> list[dict[str, Any]]:
         """Return how soon a request's rounds told its acceptance; nothing where the run did not keep it."""
