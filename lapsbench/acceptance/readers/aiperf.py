@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lapsbench.acceptance.answers import Answer, read_answers
 from lapsbench.acceptance.bank import ABSURD
+from lapsbench.acceptance.readers.answers import Answer, read_answers
 from lapsbench.acceptance.readers.reader import Reader, Reading
 from lapsbench.acceptance.readers.unordered import of_histogram
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lapsbench.acceptance.answers import Answer, read_answers
+from lapsbench.acceptance.readers.answers import Answer, read_answers
 from lapsbench.acceptance.readers.reader import Reader, Reading
 from lapsbench.acceptance.readers.unordered import of_histogram
 
