@@ -214,7 +214,7 @@ def test_an_end_of_sequence_inside_an_accepted_run_cuts_it():
 
 def test_a_target_that_drafts_for_itself_is_always_right():
     network = Network(build("llama"), slots=4, room=ROOM)
-    generation = Decoder(generate(pair("llama", None, 4)[0], ModelDraft(network, "twin"), 4), PROMPTS[:4], 16)
+    generation = generate(Decoder(pair("llama", None, 4)[0], ModelDraft(network, "twin"), 4), PROMPTS[:4], 16)
     assert [output.accepted for output in generation.outputs] == [[4, 4, 4]] * 4
 
 
