@@ -22,16 +22,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from lapsbench.decoding.decoder import Decoder
+from lapsbench.decoding.generation import generate
 from lapsbench.errors import LapsbenchError
+from lapsbench.models.derived import keep_layers
+from lapsbench.models.sources import load_target
 from lapsbench.profile import device as devices
-from lapsbench.profile.decoder import Decoder
-from lapsbench.profile.derived import keep_layers
-from lapsbench.profile.sources import load_target
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lapsbench.profile.loaded import Loaded
+    from lapsbench.models.loaded import Loaded
 
 WORDS = 6000
 """Tokens the divergence is taken over: the rest are so rare that they would only cost time (all of 49,152 do)."""
@@ -79,7 +80,7 @@ class Writer:
 
     def write(self, seed: int) -> Tensor:
         """Return int64 [chats, opening + length]."""
-        said = self.decoder.generate([self.opening] * self.chats, self.length, temperature=1.0, seed=seed).tokens
+        said = generate(self.decoder, [self.opening] * self.chats, self.length, temperature=1.0, seed=seed).tokens
         device = self.decoder.target.device
         return torch.tensor([[*self.opening, *tokens] for tokens in said], device=device)
 

@@ -86,7 +86,7 @@ def _folder(model: str) -> Path:
     """Return where the model lies as transformers saves it."""
     if not model.startswith("pypi:") and not model.endswith(".gguf"):
         return Path(model)
-    from lapsbench.profile.gguf_cache import digest, packaged_gguf, plain_folder  # noqa: PLC0415 - takes transformers
+    from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder  # noqa: PLC0415 - takes transformers
 
     path = packaged_gguf(model.removeprefix("pypi:")) if model.startswith("pypi:") else Path(model)
     return plain_folder(path, digest(path), torch.float32)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from publicdata import public_path
@@ -13,11 +14,14 @@ from publicdata import public_path
 from lapsbench.core import Calibration, Engine, Trace, Workload
 from lapsbench.policies.predictors import parse_predictor
 from lapsbench.sim import prepare
+from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import StepCosts, step_costs
-from lapsbench.sim.setup import Solo, solo
 from lapsbench.store.profile import open_profile
 from lapsbench.traces import open_trace, scale_to_rate
 from lapsbench.traces.save import write_trace
+
+if TYPE_CHECKING:
+    from lapsbench.sim.setup import Solo
 
 AZURE = "traces/AzureLLMInferenceTrace_conv.csv"
 INSTEAD = "chat"  # the shipped trace, where the other is not on this machine

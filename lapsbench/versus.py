@@ -13,7 +13,7 @@ import numpy as np
 
 from lapsbench.core import FINISHED
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.metrics.versus import Change, Pair, change, without_blocks
+from lapsbench.metrics.change import Change, Pair, change, without_blocks
 from lapsbench.reading import summary_of, warmup_of
 from lapsbench.store.saved import SavedRun
 

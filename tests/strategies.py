@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from lapsbench.core import ON_PREEMPT, Calibration, Costs, Engine, Outcome, Policy, Profile, Workload
 from lapsbench.policies.predictors import length_class
 from lapsbench.sim import kernel, reference
+from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import step_costs
-from lapsbench.sim.setup import set_up, solo
+from lapsbench.sim.setup import set_up
 
 STEP = ("verify", "draft", "overhead", "swap_out", "swap_in")
 CHUNK = ("prefill", "draft_prefill")

@@ -14,7 +14,7 @@ import pytest
 from commands import lapsbench
 
 from lapsbench.acceptance.readers import read_acceptance
-from lapsbench.acceptance.readers.reading import Wanted
+from lapsbench.acceptance.readers.reader import Wanted
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.profile import open_profile

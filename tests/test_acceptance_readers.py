@@ -11,7 +11,7 @@ import pytest
 import samples
 
 from lapsbench.acceptance.readers import read_acceptance
-from lapsbench.acceptance.readers.reading import Wanted
+from lapsbench.acceptance.readers.reader import Wanted
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.errors import LapsbenchError, UsageError
 

@@ -13,8 +13,8 @@ from runs import replayed, slowed
 from test_metrics import cell
 
 from lapsbench.errors import UsageError
+from lapsbench.metrics.change import Pair, change
 from lapsbench.metrics.gate import parse_gate
-from lapsbench.metrics.versus import Pair, change
 
 GATE = '--fail-if "jct_mean > +5%"'
 

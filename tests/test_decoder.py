@@ -26,15 +26,16 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from lapsbench.decoding.decoder import Decoder, Sampling
+from lapsbench.decoding.drafts import ModelDraft
+from lapsbench.decoding.generation import generate
+from lapsbench.decoding.graphs import Runner
+from lapsbench.decoding.lookup import look_up
+from lapsbench.decoding.network import Network
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.profile.decoder import Decoder, Sampling
-from lapsbench.profile.derived import drop_layers, in_4_bits, keep_layers, round_to_4_bits
-from lapsbench.profile.drafts import ModelDraft
-from lapsbench.profile.graphs import Runner
-from lapsbench.profile.lookup import look_up
-from lapsbench.profile.model import Network
-from lapsbench.profile.recording import greedy_runs, implied_rounds, runs_of
-from lapsbench.profile.spec import Drop, Int4, Layers, Named, Ngram, make_draft, parse_draft
+from lapsbench.models.derived import drop_layers, in_4_bits, keep_layers, round_to_4_bits
+from lapsbench.models.spec import Drop, Int4, Layers, Named, Ngram, make_draft, parse_draft
+from lapsbench.profile.accept_runs import greedy_runs, implied_rounds, runs_of
 
 torch.set_num_threads(1)
 
@@ -129,7 +130,7 @@ PROMPTS = prompts_of((1, 30, 5, 17, 2, 9, 24, 12))
 @cache
 def decoded(family, draft, k, slots=5, prompts=5):
     target, drafting = pair(family, draft, slots)
-    return Decoder(target, drafting, k).generate(PROMPTS[:prompts], NEW)
+    return generate(Decoder(target, drafting, k), PROMPTS[:prompts], NEW)
 
 
 def expected(family, prompts=5):
@@ -188,7 +189,7 @@ def test_any_ragged_batch_equals_plain_decoding_up_to_the_end_of_sequence(
     if eos is not None:
         said = [tokens[: tokens.index(eos) + 1] if eos in tokens else tokens for tokens in said]
     target, drafting = pair("llama", draft, slots)
-    generation = Decoder(target, drafting, k).generate(prompts, new, eos=eos)
+    generation = generate(Decoder(target, drafting, k), prompts, new, eos=eos)
     assert generation.tokens == said
     for output in generation.outputs:
         assert len(output.tokens) == 1 + sum(output.accepted) + len(output.accepted)
@@ -203,17 +204,17 @@ def test_padding_is_not_counted_as_drafted():
 
 def test_an_end_of_sequence_inside_an_accepted_run_cuts_it():
     target, draft = pair("llama", "self:int4", 1)
-    whole = Decoder(target, draft, 6).generate(PROMPTS[1:2], NEW).outputs[0]
+    whole = generate(Decoder(target, draft, 6), PROMPTS[1:2], NEW).outputs[0]
     start = 1 + sum(a + 1 for a in whole.accepted[: np.argmax(whole.accepted)])
     assert max(whole.accepted) >= 2, "the test needs a run"
     eos = whole.tokens[start]
-    cut = Decoder(target, draft, 6).generate(PROMPTS[1:2], NEW, eos=eos).outputs[0]
+    cut = generate(Decoder(target, draft, 6), PROMPTS[1:2], NEW, eos=eos).outputs[0]
     assert cut.tokens == whole.tokens[: whole.tokens.index(eos) + 1]
 
 
 def test_a_target_that_drafts_for_itself_is_always_right():
     network = Network(build("llama"), slots=4, room=ROOM)
-    generation = Decoder(pair("llama", None, 4)[0], ModelDraft(network, "twin"), 4).generate(PROMPTS[:4], 16)
+    generation = generate(Decoder(pair("llama", None, 4)[0], ModelDraft(network, "twin"), 4), PROMPTS[:4], 16)
     assert [output.accepted for output in generation.outputs] == [[4, 4, 4]] * 4
 
 
@@ -221,7 +222,7 @@ def test_a_target_that_drafts_for_itself_is_always_right():
 def test_what_does_not_fit_is_refused(prompt, new):
     decoder = Decoder(*pair("llama", "ngram:4", 1), 4)
     with pytest.raises(LapsbenchError, match="tokens"):
-        decoder.generate([prompt], new)
+        generate(decoder, [prompt], new)
 
 
 # recording
@@ -274,7 +275,7 @@ def test_a_run_is_what_a_round_started_there_accepts(draft):
 def test_chunks_do_not_change_a_recording(monkeypatch):
     whole = {draft: recorded("llama", draft) for draft in ("tiny", "ngram:4")}
     monkeypatch.setattr("lapsbench.profile.forcing.PASS_TOKENS", 7)
-    monkeypatch.setattr("lapsbench.profile.recording.LOOKUP_ROWS", 3)
+    monkeypatch.setattr("lapsbench.profile.accept_runs.LOOKUP_ROWS", 3)
     for draft, runs in whole.items():
         again = greedy_runs(pair("llama", draft, 2)[1], PROMPTS[:5], expected("llama"), 8)
         assert all(np.array_equal(a, b) for a, b in zip(again, runs, strict=True))
@@ -460,7 +461,7 @@ def test_padding_of_the_vocabulary_may_differ():
     target, _ = pair("llama", None, 1)
     draft = make_draft(Named("padded"), target, lambda _: build("llama", vocabulary=64), vocabulary=VOCABULARY)
     assert draft.network.forward(torch.tensor([[1]]), torch.tensor([0])).shape == (1, 1, VOCABULARY)
-    said = Decoder(target, draft, 3).generate(PROMPTS[:1], NEW)
+    said = generate(Decoder(target, draft, 3), PROMPTS[:1], NEW)
     assert said.tokens == expected("llama", 1)
 
 
@@ -565,7 +566,7 @@ def test_captured_steps_say_what_eager_ones_say(draft):
     target = Network(model, slots=4, room=ROOM)
     twin = ModelDraft(Network(build("llama").to("cuda"), slots=4, room=ROOM), "twin")
     drafting = twin if draft == "twin" else make_draft(parse_draft(draft), target, load=None)
-    said = [Decoder(target, drafting, 4, eager=eager).generate(PROMPTS[:6], NEW).outputs for eager in (True, False)]
+    said = [generate(Decoder(target, drafting, 4, eager=eager), PROMPTS[:6], NEW).outputs for eager in (True, False)]
     assert said[0] == said[1]
 
 

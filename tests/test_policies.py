@@ -13,8 +13,9 @@ from lapsbench.core import Calibration, Engine, Profile
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.gittins import AGES, calibrate, gittins_index
 from lapsbench.policies.registry import find
+from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import step_costs
-from lapsbench.sim.setup import set_up, solo
+from lapsbench.sim.setup import set_up
 
 # order of arrival, order of size -----------------------------------------------------------------------------------
 

@@ -16,17 +16,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapsbench.core import COMPONENTS
+from lapsbench.decoding.decoder import Sampling
+from lapsbench.decoding.drafts import ModelDraft, NgramDraft
+from lapsbench.decoding.network import Network
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.profile import clock as clocks
 from lapsbench.profile import costs
 from lapsbench.profile.clock import Clock, Limits, Timing
 from lapsbench.profile.costing import Costing
 from lapsbench.profile.costs import Bench, OutOfMemoryError, Seats, sizes_of
-from lapsbench.profile.decoder import Sampling
-from lapsbench.profile.drafts import ModelDraft, NgramDraft
 from lapsbench.profile.estimate import Rates
 from lapsbench.profile.grid import Axes, Point, halvings, parse_axis, whole
-from lapsbench.profile.model import Network
 from lapsbench.profile.neighbours import Reading, pooled, shares
 from lapsbench.profile.parts import Parts
 

@@ -14,12 +14,13 @@ pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[pr
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lapsbench.profile import verify
-from lapsbench.profile.decoder import Decoder, Sampling
-from lapsbench.profile.drafts import ModelDraft, NgramDraft
-from lapsbench.profile.model import Network
-from lapsbench.profile.recording import implied_rounds, runs_of, sampled_chances, sampled_runs
-from lapsbench.profile.verify import accept_greedy, accept_sampled, distribution, pick
+from lapsbench.decoding import verify
+from lapsbench.decoding.decoder import Decoder, Sampling
+from lapsbench.decoding.drafts import ModelDraft, NgramDraft
+from lapsbench.decoding.generation import generate
+from lapsbench.decoding.network import Network
+from lapsbench.decoding.verify import accept_greedy, accept_sampled, distribution, pick
+from lapsbench.profile.accept_runs import implied_rounds, runs_of, sampled_chances, sampled_runs
 
 torch.set_num_threads(1)
 
@@ -136,14 +137,14 @@ def test_the_comparison_would_notice_a_wrong_correction(monkeypatch):
 def test_generate_samples_the_same_for_the_same_seed():
     prompts = [PROMPT, [1], [4, 4, 4]]
     said = [
-        decoder_of("model", 3, slots=2).generate(prompts, 6, temperature=1.0, seed=seed).outputs for seed in (4, 4, 5)
+        generate(decoder_of("model", 3, slots=2), prompts, 6, temperature=1.0, seed=seed).outputs for seed in (4, 4, 5)
     ]
     assert said[0] == said[1]
     assert said[0] != said[2]
 
 
 def test_generate_samples_its_first_token_too():
-    firsts = decoder_of(None, 0, slots=1).generate([PROMPT] * 600, 1, temperature=1.0).tokens
+    firsts = generate(decoder_of(None, 0, slots=1), [PROMPT] * 600, 1, temperature=1.0).tokens
     assert agreement(counted(np.array(firsts)), exact(1)) > LEVEL
 
 

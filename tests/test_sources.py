@@ -13,10 +13,10 @@ import torch
 from huggingface_hub import constants
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile import gguf_cache, sources
-from lapsbench.profile.architectures import ARCHITECTURES, Architecture
-from lapsbench.profile.gguf_cache import digest
-from lapsbench.profile.sources import load_draft, load_target
+from lapsbench.models import gguf_cache, sources
+from lapsbench.models.architectures import ARCHITECTURES, Architecture
+from lapsbench.models.gguf_cache import digest
+from lapsbench.models.sources import load_draft, load_target
 
 torch.set_num_threads(1)
 

@@ -33,7 +33,7 @@ def compare(
     Exits 3 where a gate of --fail-if has failed; an undecided gate has not.
     """
     from lapsbench.metrics.gate import parse_gate
-    from lapsbench.report.versus_table import versus_markdown
+    from lapsbench.report.compare_text import versus_markdown
     from lapsbench.versus import compare_runs
 
     gates = [parse_gate(text) for text in fail_if or ()]
@@ -52,14 +52,14 @@ def compare(
 def _print(found: Versus) -> None:
     from rich.console import Console
 
-    from lapsbench.report.versus_table import render
+    from lapsbench.report.compare_text import render
 
     render(found, Console(highlight=False))
 
 
 def _gate(found: Versus, failed: LapsbenchError | None) -> None:
     """End as the gates, or a file that could not be written, demand."""
-    from lapsbench.report.versus_table import gates
+    from lapsbench.report.compare_text import gates
 
     if broken := [words for outcome, words in gates(found.judged) if outcome == "failed"]:
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""

@@ -15,7 +15,7 @@ def policies(
 ) -> None:
     """List the schedulers, their parameters and sources."""
     from lapsbench.policies.registry import find, names
-    from lapsbench.report.catalogue import describe, overview
+    from lapsbench.report.policies_text import describe, overview
 
     if not name:
         typer.echo(overview([find(each) for each in names()]), nl=False)

@@ -87,7 +87,7 @@ def profile(
 
 def _measure(wanted: Wanted, json_to: str | None, *, dry_run: bool, quiet: bool) -> None:
     """Run the profiler under a progress bar on stderr, and print what it found."""
-    from lapsbench.profile.summary import summarize, to_json
+    from lapsbench.profile.speedup import summarize, to_json
     from lapsbench.report import profile_table
     from lapsbench.report.screen import Screen
 

@@ -52,7 +52,7 @@ def describe(
     json_to: Annotated[str | None, _JSON] = None,
 ) -> None:
     """Show a profile: grid, device, step times, acceptance by category, and what to be wary of."""
-    from lapsbench.profile.summary import summarize, to_json
+    from lapsbench.profile.speedup import summarize, to_json
     from lapsbench.report import profile_table
     from lapsbench.report.screen import Screen
     from lapsbench.store.profile import open_profile
@@ -122,7 +122,7 @@ def import_profile(
 ) -> None:
     """Make a profile of somebody's recorded acceptance and somebody's step costs."""
     from lapsbench.acceptance.readers import read_acceptance
-    from lapsbench.acceptance.readers.reading import Wanted
+    from lapsbench.acceptance.readers.reader import Wanted
     from lapsbench.store.imported import open_costs, refuse_taken, with_acceptance, write_new
 
     # first: of a file that holds a mean only there is nothing to import, and its error says what to do instead

@@ -11,7 +11,7 @@ from lapsbench.errors import UsageError
 from lapsbench.metrics.catalog import BY_NAME, METRICS
 
 if TYPE_CHECKING:
-    from lapsbench.metrics.versus import Change
+    from lapsbench.metrics.change import Change
 
 SHAPE = re.compile(r"(?:(?P<policy>.+?)\*?\s*:\s*)?(?P<metric>\w+)\s*(?P<side>[<>])\s*(?P<limit>[+-]?[\d.]+)\s*%")
 EXAMPLE = '"jct_p99 > +5%", or "laps-sd: jct_mean > +5%"'

@@ -1,4 +1,4 @@
-"""Measuring a target and a draft: models, the speculative decoder, its costs and its acceptance.
+"""Measuring a target and a draft: what a step costs, and what is accepted.
 
-Only this package imports torch and transformers, and nothing imports it but the command line, when asked to measure.
+Only this package, decoding, models and vllm import torch or transformers, and only when asked to measure or serve.
 """

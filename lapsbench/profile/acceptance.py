@@ -13,22 +13,23 @@ import numpy as np
 import torch
 
 from lapsbench.core import Bank
+from lapsbench.decoding.decoder import Decoder
+from lapsbench.decoding.generation import generate
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.decoder import Decoder
+from lapsbench.profile.accept_runs import greedy_runs, sampled_runs
 from lapsbench.profile.prompts import Encoded, encode, spread
 from lapsbench.profile.reconciliation import Reconciliation, reconcile, until_eos
-from lapsbench.profile.recording import greedy_runs, sampled_runs
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from lapsbench.core import Bytes
-    from lapsbench.profile.drafts import ModelDraft, NgramDraft
-    from lapsbench.profile.loaded import Loaded
-    from lapsbench.profile.model import Network
+    from lapsbench.decoding.drafts import ModelDraft, NgramDraft
+    from lapsbench.decoding.network import Network
+    from lapsbench.models.loaded import Loaded
+    from lapsbench.models.sources import LoadedDraft
     from lapsbench.profile.prompts import Prompt
-    from lapsbench.profile.sources import LoadedDraft
 
 ROOM_TOKENS = 4096
 """Prompt and output of one recording, unless the models hold fewer: longer prompts are left out."""
@@ -203,7 +204,8 @@ def _record_part(
     """Return accept_runs of a batch of prompts: the same whichever batches were recorded before."""
     seed = int(stream(settings.seed, f"profile/acceptance/part/{number}").integers(2**63))
     prompts = [prompt.tokens for prompt in part]
-    generation = Decoder(target, None, 0).generate(
+    generation = generate(
+        Decoder(target, None, 0),
         prompts,
         settings.generated_tokens,
         temperature=settings.temperature,

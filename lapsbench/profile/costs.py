@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lapsbench.decoding.batch import Batch
+from lapsbench.decoding.decoder import Decoder, Sampling
+from lapsbench.decoding.drafts import ModelDraft
+from lapsbench.decoding.network import Network
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.batch import Batch
 from lapsbench.profile.clock import Clock, Limits, Timing
-from lapsbench.profile.decoder import Decoder, Sampling
-from lapsbench.profile.drafts import ModelDraft
 from lapsbench.profile.grid import PREFILL, Grid, Point, Sizes
-from lapsbench.profile.model import Network
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lapsbench.profile.drafts import Draft
+    from lapsbench.decoding.drafts import Draft
 
 FAR = 2**40
 """A limit no row reaches."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lapsbench.profile.model import Network
+    from lapsbench.decoding.network import Network
 
 PASS_TOKENS = 2048
 """Tokens of a forward pass, over all its rows: logits of 128k words for them are half a gigabyte in bf16."""

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lapsbench.decoding.drafts import ModelDraft
+from lapsbench.models.sources import load_draft, load_target
 from lapsbench.profile import device as devices
 from lapsbench.profile.clock import Limits
 from lapsbench.profile.costs import Seats, sizes_of
-from lapsbench.profile.drafts import ModelDraft
 from lapsbench.profile.estimate import Plan, Rates, seconds
 from lapsbench.profile.grid import needed_bytes, whole
-from lapsbench.profile.sources import load_draft, load_target
 
 if TYPE_CHECKING:
-    from lapsbench.profile.loaded import Loaded
-    from lapsbench.profile.sources import LoadedDraft
+    from lapsbench.models.loaded import Loaded
+    from lapsbench.models.sources import LoadedDraft
     from lapsbench.profile.wanted import Wanted
 
 

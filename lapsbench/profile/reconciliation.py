@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lapsbench.decoding.decoder import Decoder
+from lapsbench.decoding.generation import generate
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.decoder import Decoder
-from lapsbench.profile.recording import implied_rounds
+from lapsbench.profile.accept_runs import implied_rounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from lapsbench.core import Bank
-    from lapsbench.profile.drafts import Draft
-    from lapsbench.profile.model import Network
+    from lapsbench.decoding.drafts import Draft
+    from lapsbench.decoding.network import Network
     from lapsbench.profile.prompts import Encoded
 
 EXACT = (torch.float32, torch.float64)
@@ -108,7 +109,8 @@ def reconcile(
     Raises:
         LapsbenchError: they differ by more than the bound.
     """
-    generation = Decoder(target, draft, draft_tokens).generate(
+    generation = generate(
+        Decoder(target, draft, draft_tokens),
         [prompt.tokens for prompt in prompts],
         max_new_tokens,
         temperature=temperature,

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from lapsbench.core import Costs, Profile
+from lapsbench.decoding.decoder import Sampling
+from lapsbench.profile import bank_parts
 from lapsbench.profile import device as devices
-from lapsbench.profile import recordings
 from lapsbench.profile.acceptance import Settings, measure, refuse_random
 from lapsbench.profile.account import Account
 from lapsbench.profile.clock import copy_bandwidth
 from lapsbench.profile.costing import Costing
 from lapsbench.profile.costs import Bench
-from lapsbench.profile.decoder import Sampling
 from lapsbench.profile.parts import Parts, refuse_foreign
 from lapsbench.profile.plan import load, plan, prepare
 from lapsbench.profile.prompts import read_prompts
@@ -120,7 +120,7 @@ class Profiler:
             temperature=wanted.temperature,
             seed=wanted.seed,
         )
-        done = recordings.read(parts, settings.draft_tokens_max)
+        done = bank_parts.read(parts, settings.draft_tokens_max)
         if done is not None and parts.fact("reconciliation") is not None:
             return done
         measured = measure(
@@ -129,7 +129,7 @@ class Profiler:
             self.prompts,
             settings,
             done=done,
-            save=lambda bank: recordings.keep(parts, bank),
+            save=lambda bank: bank_parts.keep(parts, bank),
             progress=lambda number, total: progress(number, total, "recording acceptance"),
         )
         self.parts.keep_fact("too_long", list(measured.too_long))

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import vl_convert
 
+from lapsbench.report.document import view
 from lapsbench.report.github import plain, table
 from lapsbench.report.plots import sections
 from lapsbench.report.side_by_side import side_by_side
-from lapsbench.report.view import view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lapsbench.reading import Run
+    from lapsbench.report.document import Table, View
     from lapsbench.report.plots import Subject
-    from lapsbench.report.view import Table, View
 
 
 def pictures(subjects: Sequence[Subject], stem: str) -> dict[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lapsbench.metrics.pool import loads, policies, select
 from lapsbench.metrics.recomputing import together
 from lapsbench.metrics.verdicts import missing, nobody_waited
-from lapsbench.report.columns import TAIL_N
+from lapsbench.report.table_columns import TAIL_N
 from lapsbench.report.units import count
 
 if TYPE_CHECKING:

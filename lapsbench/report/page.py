@@ -14,15 +14,15 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from lapsbench.report.document import view
 from lapsbench.report.plots import sections
 from lapsbench.report.side_by_side import side_by_side
-from lapsbench.report.view import view
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapsbench.report.columns import Column
     from lapsbench.report.plots import Subject
+    from lapsbench.report.table_columns import Column
 
 
 def page(subjects: Sequence[Subject]) -> str:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.report.columns import Column, Glyphs
+from lapsbench.report.table_columns import Column, Glyphs
 from lapsbench.report.units import UNDEFINED, column, count, time_unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from lapsbench.profile.estimate import Plan
-    from lapsbench.profile.summary import Step, Summary
+    from lapsbench.profile.speedup import Step, Summary
     from lapsbench.report.screen import Screen
 
 GAP = 2

@@ -14,8 +14,8 @@ from rich.text import Text
 
 from lapsbench.metrics.pool import loads
 from lapsbench.report import notes, units
-from lapsbench.report.columns import Column, Glyphs, columns
 from lapsbench.report.screen import PIPE_WIDTH, WIDEST
+from lapsbench.report.table_columns import Column, Glyphs, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,10 +10,31 @@ import numpy as np
 from lapsbench.policies.pointers import ints, longs, octets
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.jit import jit
-from lapsbench.sim.lookup import chunk_time, step_time
+from lapsbench.sim.prices import chunk_time, step_time
+from lapsbench.sim.record import Record
+from lapsbench.sim.setup import Solo
 
 if TYPE_CHECKING:
-    from lapsbench.core import Floats, Ints
+    from lapsbench.core import Engine, Floats, Ints, Workload
+    from lapsbench.sim.cost import StepCosts
+
+
+def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
+    """Walk every request alone through the engine."""
+    if engine.rules == "vllm":
+        work, engine = _unbatched(work, engine)
+    n, record = len(work), Record(work, engine, costs)
+    single = Solo(np.zeros(n), np.zeros(n, np.int32), np.zeros(n))
+    walk(record.sim, single.alone_s, single.rounds, single.prefill_s)
+    return single
+
+
+def _unbatched(work: Workload, engine: Engine) -> tuple[Workload, Engine]:
+    """Return what serves one request at a time as vLLM does: a small budget bounds its chunks and its drafts."""
+    budget = engine.batched_tokens - engine.drafting_slots
+    drafts = min(engine.draft_tokens, budget - 1)
+    work = replace(work, accept_runs=np.minimum(work.accept_runs, min(drafts, 255)))
+    return work, replace(engine, rules="ideal", prefill_budget=budget)
 
 
 @jit

@@ -3,7 +3,7 @@
 The query axis is fixed by k and the batch axis is whole numbers, so each component of a step becomes one table: a row
 per batch size, a knot per measured context. Prefill keeps its two axes. Rule (docs/model.md): one grid point is
 constant; between points linear; below the first, the first; beyond the last, linear continuation. A look-up is never
-below zero: that is cut after interpolating, in `sim/lookup.py`.
+below zero: that is cut after interpolating, in `sim/prices.py`.
 All components share the union of their knots, which changes nothing: each is linear between its own.
 """
 

@@ -15,7 +15,8 @@ from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import Predictor, predict
 from lapsbench.policies.registry import find
 from lapsbench.sim import kernel
-from lapsbench.sim.setup import set_up, solo
+from lapsbench.sim.alone import solo
+from lapsbench.sim.setup import set_up
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:

@@ -11,14 +11,11 @@ import numpy as np
 from lapsbench.core import CALIBRATION, SYSTEM, Calibration, Engine, Policy, Workload
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import length_class
-from lapsbench.sim.alone import walk
-from lapsbench.sim.record import Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.core import Floats, Ints
-    from lapsbench.sim.cost import StepCosts
 
 
 OVERRUN_FACTOR = 10.0
@@ -44,24 +41,6 @@ class Setup:
     system: NDArray[np.void]
     stall_steps: int
     stop_s: float
-
-
-def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
-    """Walk every request alone through the engine."""
-    if engine.rules == "vllm":
-        work, engine = _unbatched(work, engine)
-    n, record = len(work), Record(work, engine, costs)
-    single = Solo(np.zeros(n), np.zeros(n, np.int32), np.zeros(n))
-    walk(record.sim, single.alone_s, single.rounds, single.prefill_s)
-    return single
-
-
-def _unbatched(work: Workload, engine: Engine) -> tuple[Workload, Engine]:
-    """Return what serves one request at a time as vLLM does: a small budget bounds its chunks and its drafts."""
-    budget = engine.batched_tokens - engine.drafting_slots
-    drafts = min(engine.draft_tokens, budget - 1)
-    work = replace(work, accept_runs=np.minimum(work.accept_runs, min(drafts, 255)))
-    return work, replace(engine, rules="ideal", prefill_budget=budget)
 
 
 def set_up(

@@ -16,9 +16,10 @@ from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import spec_of
 from lapsbench.sim import kernel
+from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import StepCosts, step_costs
 from lapsbench.sim.prepare import at_capacity, calibration, workload
-from lapsbench.sim.setup import Solo, set_up, solo
+from lapsbench.sim.setup import Solo, set_up
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:

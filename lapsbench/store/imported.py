@@ -19,7 +19,7 @@ from lapsbench.store.tables import read_costs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lapsbench.acceptance.readers.reading import Reading
+    from lapsbench.acceptance.readers.reader import Reading
     from lapsbench.core import Bank
 
 DRAFT_TOKENS_MAX = 8

@@ -17,7 +17,7 @@ import pyarrow as pa
 from lapsbench import files, resources, schema
 from lapsbench.core import COMPONENTS, Bank, Costs, Profile
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.columns import Columns
+from lapsbench.store.parquet_columns import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,11 +10,11 @@ import polars as pl
 from lapsbench.core import TOKENS_MOST
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces import causes
-from lapsbench.traces.table import count
+from lapsbench.traces.frame import count
 
 if TYPE_CHECKING:
     from lapsbench.core import Bools, Floats, Ints, Strings
-    from lapsbench.traces.table import Table
+    from lapsbench.traces.frame import Table
 
 
 def times(table: Table, column: str) -> Floats:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.core import Floats
-    from lapsbench.traces.table import Table
+    from lapsbench.traces.frame import Table
 
     Flags = NDArray[np.bool_]
 

@@ -12,7 +12,7 @@ from lapsbench.traces import check
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats
-    from lapsbench.traces.table import Table
+    from lapsbench.traces.frame import Table
 
 # int64 nanoseconds wrap around silently outside 1677..2262: only years well inside may reach the parser
 _CLOCK = r"^(19|20|21)\d\d-\d\d-\d\d[ T]\d\d:\d\d:\d\d([.,]\d{1,9})?"

@@ -11,7 +11,7 @@ from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.traces.catalog import CATALOG, cached
 from lapsbench.traces.columns import Columns
 from lapsbench.traces.readers import reader_for
-from lapsbench.traces.readers.chosen import read_chosen
+from lapsbench.traces.readers.by_columns import read_chosen
 from lapsbench.traces.shape import cut, idle, in_order
 from lapsbench.traces.source import inspect
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from lapsbench.core import Trace
 from lapsbench.traces import check
-from lapsbench.traces.table import count
+from lapsbench.traces.frame import count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from lapsbench.core import Bools, Floats, Ints, Strings
     from lapsbench.traces.clock import Arrivals
     from lapsbench.traces.columns import Ok
+    from lapsbench.traces.frame import Table
     from lapsbench.traces.readers.reader import Failed
-    from lapsbench.traces.table import Table
 
 _T = TypeVar("_T", bound=np.generic)
 

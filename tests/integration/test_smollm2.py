@@ -16,10 +16,10 @@ import torch
 from transformers.generation import utils
 from transformers.generation.candidate_generator import AssistedCandidateGenerator
 
+from lapsbench.models.derived import drop_layers, in_4_bits
+from lapsbench.models.sources import load_draft, load_target
 from lapsbench.profile.acceptance import Settings, fitting, measure
-from lapsbench.profile.derived import drop_layers, in_4_bits
 from lapsbench.profile.prompts import read_prompts
-from lapsbench.profile.sources import load_draft, load_target
 
 pytestmark = [
     pytest.mark.integration,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapsbench import files
+from lapsbench.acceptance.json_records import read_records
 from lapsbench.acceptance.readers import (
     aiperf,
     eagle,
@@ -23,12 +24,11 @@ from lapsbench.acceptance.readers import (
     vllm,
     vllm_log,
 )
-from lapsbench.acceptance.readers.reading import Wanted
-from lapsbench.acceptance.records import read_records
+from lapsbench.acceptance.readers.reader import Wanted
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
-    from lapsbench.acceptance.readers.reading import Reader, Reading, TextReader
+    from lapsbench.acceptance.readers.reader import Reader, Reading, TextReader
 
 READERS: tuple[Reader, ...] = (
     specbench.READER,

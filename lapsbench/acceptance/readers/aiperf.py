@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lapsbench.acceptance.answers import Answer, read_answers
-from lapsbench.acceptance.readers.reading import Reader, Reading
+from lapsbench.acceptance.bank import ABSURD
+from lapsbench.acceptance.readers.answers import Answer, read_answers
+from lapsbench.acceptance.readers.reader import Reader, Reading
 from lapsbench.acceptance.readers.unordered import of_histogram
-from lapsbench.acceptance.recordings import ABSURD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
+    from lapsbench.acceptance.readers.reader import Wanted
     from lapsbench.core import Longs
 
 _ACCEPTANCE, _HISTOGRAM = "spec_decode_acceptance", "acceptance_histogram"

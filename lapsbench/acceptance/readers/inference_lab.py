@@ -13,14 +13,14 @@ import numpy as np
 import polars as pl
 
 from lapsbench import files
-from lapsbench.acceptance.readers.reading import Reading, TextReader
-from lapsbench.acceptance.recordings import Recording, from_rounds
+from lapsbench.acceptance.bank import Recording, from_rounds
+from lapsbench.acceptance.readers.reader import Reading, TextReader
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
+    from lapsbench.acceptance.readers.reader import Wanted
 
 _HEADER = b"commits,category,a0"
 ROUNDS = 64

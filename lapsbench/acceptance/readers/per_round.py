@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from lapsbench import files
-from lapsbench.acceptance.readers.reading import Reader, Reading
-from lapsbench.acceptance.recordings import Recording, from_rounds
-from lapsbench.acceptance.records import read_records
+from lapsbench.acceptance.bank import Recording, from_rounds
+from lapsbench.acceptance.json_records import read_records
+from lapsbench.acceptance.readers.reader import Reader, Reading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
+    from lapsbench.acceptance.readers.reader import Wanted
 
 _ACCEPTED = "accepted_draft"
 _ROUNDS, _SAMPLES = ".rounds.", ".samples."

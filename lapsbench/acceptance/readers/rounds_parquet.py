@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsbench import files
-from lapsbench.acceptance.readers.reading import Reading, TextReader
-from lapsbench.acceptance.recordings import Recording, from_rounds
+from lapsbench.acceptance.bank import Recording, from_rounds
+from lapsbench.acceptance.readers.reader import Reading, TextReader
 from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
+    from lapsbench.acceptance.readers.reader import Wanted
 
 _NEEDED = ("prompt_idx", "round_idx", "accept")
 _SETTINGS = ("model", "speculator", "config")

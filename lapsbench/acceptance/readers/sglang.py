@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from lapsbench.acceptance.answers import Answer, read_answers
-from lapsbench.acceptance.readers.reading import Reader, Reading
+from lapsbench.acceptance.readers.answers import Answer, read_answers
+from lapsbench.acceptance.readers.reader import Reader, Reading
 from lapsbench.acceptance.readers.unordered import of_histogram, of_totals
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
+    from lapsbench.acceptance.readers.reader import Wanted
     from lapsbench.core import Longs
 
 _ROUNDS = "spec_verify_ct"

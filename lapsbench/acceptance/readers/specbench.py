@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lapsbench.acceptance.readers.reading import Reader, Reading
-from lapsbench.acceptance.recordings import Recording, from_rounds
+from lapsbench.acceptance.bank import Recording, from_rounds
+from lapsbench.acceptance.readers.reader import Reader, Reading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
+    from lapsbench.acceptance.readers.reader import Wanted
     from lapsbench.core import Longs
 
 _KEYS = ("accept_lengths", "accept_lengths:")

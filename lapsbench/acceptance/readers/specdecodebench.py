@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from lapsbench.acceptance.readers.reading import Reader, Reading
-from lapsbench.acceptance.recordings import Recording, from_positions
+from lapsbench.acceptance.bank import Recording, from_positions
+from lapsbench.acceptance.readers.reader import Reader, Reading
 from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
+    from lapsbench.acceptance.readers.reader import Wanted
 
 _PREFIX = "acc_"
 

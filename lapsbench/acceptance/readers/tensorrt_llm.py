@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from lapsbench.acceptance.readers.reading import Reader, only_a_mean
+from lapsbench.acceptance.readers.reader import Reader, only_a_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
+    from lapsbench.acceptance.readers.reader import Wanted
 
 
 def _read(records: list[Record], path: Path, wanted: Wanted) -> NoReturn:

@@ -12,7 +12,7 @@ import numpy as np
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
     from lapsbench.core import Longs
 
 SEED = 0

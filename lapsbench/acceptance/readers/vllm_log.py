@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from lapsbench.acceptance.readers.reading import AGREE, TextReader, only_a_mean
+from lapsbench.acceptance.readers.reader import AGREE, TextReader, only_a_mean
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
+    from lapsbench.acceptance.readers.reader import Wanted
 
 _MARK = b"SpecDecoding metrics:"
 _NUMBER = r"(\d{1,12}(?:\.\d{1,6})?)"

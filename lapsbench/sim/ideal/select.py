@@ -14,8 +14,8 @@ from lapsbench.policies.pointers import floats, ints, longs
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.heap import insertion_sort, pop, sink
 from lapsbench.sim.jit import inlined, jit
-from lapsbench.sim.lookup import step_price
 from lapsbench.sim.memory import own_of, view_of
+from lapsbench.sim.prices import step_price
 from lapsbench.sim.queue import enheap, fresh, held, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
 from lapsbench.sim.timers import schedule

@@ -14,8 +14,8 @@ from lapsbench.sim.heap import insertion_sort
 from lapsbench.sim.ideal.select import select, select_within_memory, swap_time
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
-from lapsbench.sim.lookup import chunk_price, step_price
 from lapsbench.sim.memory import own_at, own_of, timer_at, view_of
+from lapsbench.sim.prices import chunk_price, step_price
 from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED
 from lapsbench.sim.timers import review
 

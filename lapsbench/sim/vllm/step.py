@@ -15,8 +15,8 @@ from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
-from lapsbench.sim.lookup import chunk_price, step_price
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
+from lapsbench.sim.prices import chunk_price, step_price
 from lapsbench.sim.queue import unwait
 from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED, WAITING
 from lapsbench.sim.timers import review

@@ -14,7 +14,7 @@ from lapsbench.store.tables import inference_lab, not_steps, own, sglang
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.store.tables.table import CostReader, CostTable
+    from lapsbench.store.tables.reader import CostReader, CostTable
 
 READERS: tuple[CostReader, ...] = (
     own.PARQUET,

@@ -13,7 +13,7 @@ import numpy as np
 
 from lapsbench.core import Costs
 from lapsbench.store.linear import together
-from lapsbench.store.tables.table import CostReader, CostTable, csv, header, seconds, sizes
+from lapsbench.store.tables.reader import CostReader, CostTable, csv, header, seconds, sizes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.tables.own import NEEDS
-from lapsbench.store.tables.table import CostReader, header
+from lapsbench.store.tables.reader import CostReader, header
 
 if TYPE_CHECKING:
     from pathlib import Path

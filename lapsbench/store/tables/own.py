@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from lapsbench import schema
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.columns import Columns
+from lapsbench.store.parquet_columns import Columns
 from lapsbench.store.profile import NEEDED, checked_costs
-from lapsbench.store.tables.table import CostReader, CostTable, csv, header, seconds, sizes
+from lapsbench.store.tables.reader import CostReader, CostTable, csv, header, seconds, sizes
 
 if TYPE_CHECKING:
     from pathlib import Path

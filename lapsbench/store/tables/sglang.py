@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from lapsbench.acceptance.records import read_records
+from lapsbench.acceptance.json_records import read_records
 from lapsbench.core import Costs
 from lapsbench.errors import LapsbenchError
-from lapsbench.store.tables.table import MOST, CostReader, CostTable
+from lapsbench.store.tables.reader import MOST, CostReader, CostTable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
 
 _DECODE, _PREFILL = "median_decode_latency", "prefill_latency"
 

@@ -16,7 +16,7 @@ from lapsbench.traces.readers.log import log
 
 if TYPE_CHECKING:
     from lapsbench.core import Bools, Ints
-    from lapsbench.traces.table import Table
+    from lapsbench.traces.frame import Table
 
 _SENT, _FAILED = "metrics.input_sequence_length.value", "metrics.error_isl.value"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from lapsbench.traces.columns import Columns
+from lapsbench.traces.frame import read_table
 from lapsbench.traces.readers import sessions
 from lapsbench.traces.readers.log import requests
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace

@@ -14,7 +14,7 @@ from lapsbench.traces.readers.log import log
 
 if TYPE_CHECKING:
     from lapsbench.core import Bools, Ints
-    from lapsbench.traces.table import Table
+    from lapsbench.traces.frame import Table
 
 _OWN, _SHARED = "input_tokens", "prefix_length"
 

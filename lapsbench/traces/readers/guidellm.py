@@ -13,9 +13,9 @@ import numpy as np
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces import clock, json_rows
 from lapsbench.traces.columns import Columns, Ok
+from lapsbench.traces.frame import table_of
 from lapsbench.traces.readers.log import requests
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import table_of
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats, Trace

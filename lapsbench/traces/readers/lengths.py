@@ -8,9 +8,9 @@ import numpy as np
 
 from lapsbench.traces import clock
 from lapsbench.traces.columns import Columns
+from lapsbench.traces.frame import read_table
 from lapsbench.traces.readers.log import requests
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces import json_rows
 from lapsbench.traces.columns import Columns
+from lapsbench.traces.frame import count, table_of
 from lapsbench.traces.readers import sessions
 from lapsbench.traces.readers.log import log, requests
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import count, table_of
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 from lapsbench.traces import check, clock, served
 from lapsbench.traces.columns import Columns, Ok
+from lapsbench.traces.frame import read_table
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lapsbench.core import Bools, Ints, Trace
     from lapsbench.traces.clock import Arrivals
+    from lapsbench.traces.frame import Table
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Container, Source
-    from lapsbench.traces.table import Table
 
     Prompts = Callable[[Table, Bools], Ints]
 

@@ -16,15 +16,15 @@ import polars as pl
 
 from lapsbench.traces import clock
 from lapsbench.traces.columns import Columns
+from lapsbench.traces.frame import read_table
 from lapsbench.traces.readers.log import requests
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace
+    from lapsbench.traces.frame import Table
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
-    from lapsbench.traces.table import Table
 
 _STAMP = "timestamp"
 _COLUMNS: Final = Columns(_STAMP, "input_length", "output_length")

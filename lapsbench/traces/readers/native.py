@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 from lapsbench.core import Trace
 from lapsbench.schema import TRACE, TRACE_OPTIONAL
 from lapsbench.traces import check, clock
+from lapsbench.traces.frame import read_table
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import read_table
 
 if TYPE_CHECKING:
     from lapsbench.traces.clock import Arrivals
+    from lapsbench.traces.frame import Table
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
-    from lapsbench.traces.table import Table
 
 
 def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row without tokens is an error here

@@ -17,8 +17,8 @@ import polars as pl
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
 from lapsbench.traces import check, clock, served
+from lapsbench.traces.frame import Table
 from lapsbench.traces.readers.reader import Reader
-from lapsbench.traces.table import Table
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace

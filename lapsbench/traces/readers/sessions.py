@@ -13,11 +13,11 @@ import polars as pl
 
 from lapsbench.traces import check, clock
 from lapsbench.traces.columns import in_seconds
-from lapsbench.traces.table import count
+from lapsbench.traces.frame import count
 
 if TYPE_CHECKING:
     from lapsbench.traces.clock import Arrivals
-    from lapsbench.traces.table import Table
+    from lapsbench.traces.frame import Table
 
 _SESSION, _STAMPED = "its session", "stamps so far"
 

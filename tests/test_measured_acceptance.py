@@ -13,15 +13,16 @@ pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[pr
 import tiny
 import torch
 
+from lapsbench.decoding.decoder import Decoder
+from lapsbench.decoding.generation import generate
 from lapsbench.errors import LapsbenchError
+from lapsbench.models.architectures import ARCHITECTURES, Architecture
+from lapsbench.models.sources import load_draft, load_target
 from lapsbench.profile import acceptance
+from lapsbench.profile.accept_runs import implied_rounds
 from lapsbench.profile.acceptance import Settings, measure
-from lapsbench.profile.architectures import ARCHITECTURES, Architecture
-from lapsbench.profile.decoder import Decoder
 from lapsbench.profile.prompts import Prompt, encode
 from lapsbench.profile.reconciliation import reconcile
-from lapsbench.profile.recording import implied_rounds
-from lapsbench.profile.sources import load_draft, load_target
 
 torch.set_num_threads(1)
 
@@ -75,7 +76,7 @@ def test_the_recording_implies_the_decoders_rounds(pair, banked, draft):
     prompts = [encode(prompt, target.tokenizer).tokens for prompt in PROMPTS]
     network = target.network(len(PROMPTS), 160)
     for k in (2, SETTINGS.draft_tokens_max):
-        outputs = Decoder(network, loaded.attach(network), k).generate(prompts, 20).outputs
+        outputs = generate(Decoder(network, loaded.attach(network), k), prompts, 20).outputs
         for row, output in enumerate(outputs):
             n = bank.output_tokens[row]
             implied = implied_rounds(runs(bank, row), n, k)
@@ -89,7 +90,7 @@ def test_the_bank_holds_prompts_categories_and_outputs(pair, banked):
     target, _ = pair("model")
     bank = banked("model")
     prompts = [encode(prompt, target.tokenizer).tokens for prompt in PROMPTS]
-    outputs = Decoder(target.network(1, 160), None, 0).generate(prompts, 20).tokens
+    outputs = generate(Decoder(target.network(1, 160), None, 0), prompts, 20).tokens
     ends = [next((place + 1 for place, token in enumerate(tokens) if token in (1, 33)), 20) for tokens in outputs]
     assert list(bank.prompt_id) == [prompt.prompt_id for prompt in PROMPTS]
     assert list(bank.category) == [prompt.category for prompt in PROMPTS]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from lapsbench.metrics.versus import Change
+    from lapsbench.metrics.change import Change
     from lapsbench.versus import Judged, Versus
 
 HEADS = ("policy", "load", "metric", "before", "after", "change", "95 % from", "to", "verdict")

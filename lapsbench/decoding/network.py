@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lapsbench.decoding.attention import NAME
+from lapsbench.decoding.cache import SlotCache, Window
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.attention import NAME
-from lapsbench.profile.cache import SlotCache, Window
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lapsbench.acceptance.records import Record
+    from lapsbench.acceptance.json_records import Record
     from lapsbench.core import Bank
 
 AGREE = 0.005

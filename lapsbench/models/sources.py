@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from lapsbench.decoding.drafts import ModelDraft
+from lapsbench.decoding.network import Network
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.architectures import build, find_architecture
-from lapsbench.profile.drafts import ModelDraft
-from lapsbench.profile.gguf_cache import digest, packaged_gguf, plain_folder
-from lapsbench.profile.loaded import Loaded, describe
-from lapsbench.profile.loading import quietly, refusing
-from lapsbench.profile.model import Network
-from lapsbench.profile.spec import Named, make_draft, parse_draft
+from lapsbench.models.architectures import build, find_architecture
+from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder
+from lapsbench.models.loaded import Loaded, describe
+from lapsbench.models.loading import quietly, refusing
+from lapsbench.models.spec import Named, make_draft, parse_draft
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from lapsbench.profile.drafts import NgramDraft
-    from lapsbench.profile.spec import DraftSpec
+    from lapsbench.decoding.drafts import NgramDraft
+    from lapsbench.models.spec import DraftSpec
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from lapsbench.profile.model import Network
+from lapsbench.decoding.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

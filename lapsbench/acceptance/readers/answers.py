@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.acceptance.readers.reading import Reading
+from lapsbench.acceptance.bank import Recording, from_rounds
+from lapsbench.acceptance.readers.reader import Reading
 from lapsbench.acceptance.readers.unordered import MOST_ROUNDS, SEED
-from lapsbench.acceptance.recordings import Recording, from_rounds
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from lapsbench.acceptance.readers.reading import Wanted
+    from lapsbench.acceptance.readers.reader import Wanted
     from lapsbench.core import Longs
 
 

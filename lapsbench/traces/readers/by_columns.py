@@ -11,16 +11,16 @@ import polars as pl
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces import causes, clock, moments, served
+from lapsbench.traces.frame import count, read_table
 from lapsbench.traces.readers.log import requests
-from lapsbench.traces.table import count, read_table
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace
     from lapsbench.traces.clock import Arrivals
     from lapsbench.traces.columns import Columns, Ok
+    from lapsbench.traces.frame import Table
     from lapsbench.traces.readers.reader import Failed
     from lapsbench.traces.source import Source
-    from lapsbench.traces.table import Table
 
 NAME = "columns"
 _SHOWN = 12

@@ -1,4 +1,4 @@
-"""The speculative decoder under measurement: draft, verify, bookkeeping, and generation built of them.
+"""The speculative decoder: draft, verify, bookkeeping, and rounds built of them.
 
 A round: the draft proposes k tokens, the target verifies them in one pass, the accepted ones and one token of the
 target's own are emitted. Each part is a method of its own, with no work for Python beyond launching it, so that it can
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lapsbench.decoding.batch import Batch, Emission, Proposal
+from lapsbench.decoding.drafts import ModelDraft, check_vocabularies
+from lapsbench.decoding.graphs import Runner
+from lapsbench.decoding.verify import accept_greedy, accept_sampled, choose, distribution
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.batch import Batch, Emission, Proposal
-from lapsbench.profile.drafts import ModelDraft, check_vocabularies
-from lapsbench.profile.generation import Generation, generate
-from lapsbench.profile.graphs import Runner
-from lapsbench.profile.verify import accept_greedy, accept_sampled, choose, distribution
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from lapsbench.profile.drafts import Draft
-    from lapsbench.profile.model import Network
+    from lapsbench.decoding.drafts import Draft
+    from lapsbench.decoding.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,25 +68,6 @@ class Decoder:
         self.draft = draft
         self.draft_tokens = draft_tokens if draft is not None else 0
         self.runner = Runner(target.device, eager=eager)
-
-    def generate(
-        self,
-        prompts: Sequence[Sequence[int]],
-        max_new_tokens: int,
-        *,
-        temperature: float = 0.0,
-        seed: int = 0,
-        eos: int | None = None,
-    ) -> Generation:
-        """Return what the target says to each prompt; more prompts than slots take turns.
-
-        Prefill emits the first token; rounds follow until `eos` is emitted or `max_new_tokens` are.
-
-        Raises:
-            LapsbenchError: a prompt is empty, or too long for a slot.
-        """
-        sampling = Sampling.seeded(temperature, seed, self.target.device)
-        return generate(self, prompts, max_new_tokens, sampling, eos)
 
     def batch(self, rows: int) -> Batch:
         """Return a batch of `rows` rows that stand still: history zeros, one token each, at their limits."""

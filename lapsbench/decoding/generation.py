@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lapsbench.decoding.decoder import Sampling
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from lapsbench.profile.batch import Batch, Emission
-    from lapsbench.profile.decoder import Decoder, Sampling
+    from lapsbench.decoding.batch import Batch, Emission
+    from lapsbench.decoding.decoder import Decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,23 @@ class _Seat:
 
 
 def generate(
-    decoder: Decoder, prompts: Sequence[Sequence[int]], max_new_tokens: int, sampling: Sampling, eos: int | None
+    decoder: Decoder,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    *,
+    temperature: float = 0.0,
+    seed: int = 0,
+    eos: int | None = None,
 ) -> Generation:
-    """Return the outputs of all prompts; see `Decoder.generate`."""
+    """Return what the target says to each prompt; more prompts than slots take turns.
+
+    Prefill emits the first token; rounds follow until `eos` is emitted or `max_new_tokens` are.
+
+    Raises:
+        LapsbenchError: a prompt is empty, or too long for a slot.
+    """
     _check(decoder, prompts, max_new_tokens)
+    sampling = Sampling.seeded(temperature, seed, decoder.target.device)
     outputs = [Output() for _ in prompts]
     waiting = iter(zip(prompts, outputs, strict=True))
     rows = min(decoder.target.slots, len(prompts))

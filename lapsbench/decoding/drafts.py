@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from lapsbench.decoding.batch import Proposal
+from lapsbench.decoding.lookup import look_up
+from lapsbench.decoding.verify import choose
 from lapsbench.errors import LapsbenchError
-from lapsbench.profile.batch import Proposal
-from lapsbench.profile.lookup import look_up
-from lapsbench.profile.verify import choose
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lapsbench.profile.batch import Batch
-    from lapsbench.profile.graphs import Runner
-    from lapsbench.profile.model import Network
+    from lapsbench.decoding.batch import Batch
+    from lapsbench.decoding.graphs import Runner
+    from lapsbench.decoding.network import Network
 
 
 class Draft(Protocol):

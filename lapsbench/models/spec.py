@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lapsbench.decoding.drafts import ModelDraft, NgramDraft, check_vocabularies
+from lapsbench.decoding.network import Network
 from lapsbench.errors import UsageError
-from lapsbench.profile.derived import drop_layers, in_4_bits, keep_layers
-from lapsbench.profile.drafts import ModelDraft, NgramDraft, check_vocabularies
-from lapsbench.profile.model import Network
+from lapsbench.models.derived import drop_layers, in_4_bits, keep_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from lapsbench.metrics.catalog import METRICS
 from lapsbench.metrics.pool import loads, policies, pooled, select
 from lapsbench.report import notes
-from lapsbench.report.columns import Column, Glyphs, columns
 from lapsbench.report.plots.curves import focus_of
 from lapsbench.report.provenance import provenance
+from lapsbench.report.table_columns import Column, Glyphs, columns
 from lapsbench.report.units import prose
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lapsbench.profile.drafts import ModelDraft, NgramDraft
+from lapsbench.decoding.drafts import ModelDraft, NgramDraft
+from lapsbench.decoding.lookup import look_up
+from lapsbench.decoding.verify import distribution
 from lapsbench.profile.forcing import teacher_forced
-from lapsbench.profile.lookup import look_up
-from lapsbench.profile.verify import distribution
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lapsbench.core import Bytes, Floats
+    from lapsbench.decoding.network import Network
     from lapsbench.profile.forcing import Chunk
-    from lapsbench.profile.model import Network
 
 Bits = NDArray[np.bool_]
 S = TypeVar("S", bound=np.generic)
