@@ -101,6 +101,7 @@ fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
 
 bench: $(READY)  ## Time the simulator against a hand-written C loop
 	$(BIN)/python bench/replay.py
+	$(BIN)/python bench/engines.py
 
 findings: $(READY)  ## Make the tables of docs/findings.md again (minutes)
 	$(BIN)/python bench/findings.py
