@@ -3,7 +3,7 @@
 A preemptive policy ranks running and waiting requests alike, and the best run; what the others hold is dropped
 ("recompute") or kept until the chosen need it ("keep"). A non-preemptive one orders the queue. All else is vLLM's.
 
-`additional_config["lapsbench"]`: `policy`, `on_preempt`. Predictions come with the request (`extra_args`).
+`additional_config["lapsbench"]`: `policy`, `on_preempt`, `log` (a file for the step log). Predictions come with the request (`extra_args`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vllm.v1.core.sched.scheduler import Scheduler as VllmScheduler
 from lapsbench.core import SYSTEM, Policy
 from lapsbench.policies.registry import find
 from lapsbench.sim.reference.ranks import Ranks, View
+from lapsbench.vllm.log import Row, StepLog, header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,7 @@ class Job:
     ran: bool = False
     admitted: bool = False
     prefilling: bool = True
+    preemptions: int = 0  # that the log has
     parts: tuple[tuple[bool, int], ...] = ()  # of steps that have not ended: is it a round, and what is left to prefill
 
     @property
@@ -118,6 +120,7 @@ class Ranked(VllmScheduler):
         self.step = self.arrivals = 0
         self.ended_s, self.busy = -math.inf, False
         self.composed: list[float] = []
+        self.log = StepLog(options["log"], header(self)) if options.get("log") else None
 
     def unlearnt(self) -> Any:
         """Return what a policy sees of the engine where nothing was calibrated."""
@@ -141,6 +144,8 @@ class Ranked(VllmScheduler):
             self.ranks.lift(job.client, waiting)
             self.jobs[request.request_id] = job
             self.ask(job)
+            if self.log:
+                self.log.arrived(job.number, request.request_id, job.view)
         super().add_request(request)
 
     def seen(self, request: Request, extra: dict[str, Any]) -> View:
@@ -159,13 +164,21 @@ class Ranked(VllmScheduler):
         """Forget aborted requests."""
         gone = super().finish_requests(request_ids, finished_status)
         for request in gone:
-            self.forget(request.request_id)
+            self.forget(request.request_id, "aborted")
         return gone
 
-    def forget(self, request_id: str) -> None:
+    def forget(self, request_id: str, status: str) -> None:
         """Forget a request that left."""
-        self.jobs.pop(request_id, None)
+        job = self.jobs.pop(request_id, None)
         self.parked.pop(request_id, None)
+        if self.log and job is not None:
+            self.log.left(job.number, status, self.clock())
+
+    def shutdown(self) -> None:
+        """Close the log."""
+        super().shutdown()
+        if self.log:
+            self.log.close()
 
     def get_request_counts(self) -> tuple[int, int]:
         """Count the parked among the waiting, or vLLM stops stepping while only they are left."""
@@ -240,9 +253,26 @@ class Ranked(VllmScheduler):
             job.parts += ((not job.prefilling, left),)
             if not request.is_prefill_chunk:
                 job.prefilling = False
+        if self.log:
+            self.log.composed(self.step, now_s, self.rows(output))
         if output.num_scheduled_tokens:
             self.composed.append(now_s)
             self.step += 1
+
+    def rows(self, output: Any) -> list[Row]:
+        """Return what the log says of a step: who is in it, and who lost their place."""
+        cached = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
+        again = output.scheduled_cached_reqs
+        cached |= dict(zip(again.req_ids, again.num_computed_tokens, strict=True))
+        rows = []
+        for known in dict.fromkeys((*output.num_scheduled_tokens, *(output.preempted_req_ids or ()), *self.parked)):
+            job, preemptions = self.jobs[known], self.requests[known].num_preemptions
+            tokens = output.num_scheduled_tokens.get(known, 0)
+            if tokens or preemptions > job.preemptions:
+                drafts = len(output.scheduled_spec_decode_tokens.get(known, ()))
+                rows.append(Row(job.number, tokens, cached.get(known, 0), drafts, preemptions > job.preemptions))
+            job.preemptions = preemptions
+        return rows
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """Let vLLM book what the model did, and keep what policies see up to date."""
@@ -251,10 +281,14 @@ class Ranked(VllmScheduler):
         stale = {each for each, request in known.items() if request.num_stale_output_tokens > 0}
         before = {each: request.num_output_tokens for each, request in known.items()}
         number = self.step - len(self.composed)
+        numbers = {each: self.jobs[each].number for each in known}
         outputs = super().update_from_output(scheduler_output, model_runner_output)
         if not scheduled:
             return outputs
         composed_s, end_s = self.composed.pop(0), self.clock()
+        if self.log:
+            new = {numbers[each]: known[each].num_output_tokens - before[each] for each in known}
+            self.log.ran(end_s, new)
         began_s = max(composed_s, self.ended_s)
         for each, request in known.items():
             job, new = self.jobs[each], request.num_output_tokens - before[each]
@@ -268,7 +302,7 @@ class Ranked(VllmScheduler):
             view.attained_s += end_s - began_s
             view.last_run_s, view.last_run_step, job.ran = end_s, number, True
             if each not in self.requests:
-                self.forget(each)
+                self.forget(each, "finished")
         self.ended_s = end_s
         return outputs
 
