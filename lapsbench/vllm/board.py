@@ -100,6 +100,11 @@ class Board:
         self.arrivals += 1
         return place
 
+    def skip(self) -> int:
+        """Return the number of a request that arrives and is not let in."""
+        self.arrivals += 1
+        return self.arrivals - 1
+
     def remove(self, known: str) -> None:
         """Forget a request."""
         place = self.place.pop(known)

@@ -63,8 +63,8 @@ def options_of(config: Any) -> Options:
     given: Any = extra.get("lapsbench", {}) if isinstance(extra, dict) else {}
     if not isinstance(given, dict):
         raise UsageError(f"is {given!r}, not an object", where=WHERE, hint='{"lapsbench": {"policy": "srpt"}}')
-    if isinstance(given.get("policy"), Policy):  # the referee's
-        return Options(**given)
+    if isinstance(given.get("policy"), Policy):  # ours: the referee's, or that of a workload served in this process
+        return Options(**{key: value for key, value in given.items() if key in Options.__dataclass_fields__})
     _check_keys(given)
     _check_version(any_version=given.get("any_version", False))
     if config.scheduler_config.policy != "fcfs":

@@ -26,6 +26,7 @@ from lapsbench.sim.setup import system_of
 from lapsbench.vllm.board import Board
 from lapsbench.vllm.calibrate import learn, unlearnt
 from lapsbench.vllm.counters import Counters
+from lapsbench.vllm.log import Row, StepLog, header
 from lapsbench.vllm.options import check_mode, options_of
 from lapsbench.vllm.predictions import brought, client_of, seen
 from lapsbench.vllm.queue import RankedQueue
@@ -50,6 +51,7 @@ class Job:
     place: int
     admitted: bool = False
     prefilling: bool = True
+    preemptions: int = 0  # that the log has
     parts: tuple[tuple[bool, int], ...] = ()  # of steps that have not ended: is it a round, and what is left to prefill
 
 
@@ -66,12 +68,12 @@ class Ranked(VllmScheduler):
             check_mode(asynchronous=self.asynchronous, engine=bool(self.scheduler_config.async_scheduling))
             self.learnt = self.learn(self.options)
             self.board = Board(self.options.policy, self.learnt.system[0])
+            self.chosen, self.keep = self.options.policy, self.options.on_preempt == "keep"
+            self.log = StepLog(self.options.log, header(self)) if self.options.log else None
         except LapsbenchError as error:
             if multiprocessing.parent_process() is None:
                 raise
             raise SystemExit(f"lapsbench: {error}") from None  # the engine's own process: the line, no traceback
-        self.chosen = self.options.policy
-        self.keep = self.options.on_preempt == "keep"
         self.counters = Counters()
         self.jobs: dict[str, Job] = {}
         self.parked: dict[str, Request] = {}
@@ -117,6 +119,8 @@ class Ranked(VllmScheduler):
             self.returns(place)
             self.jobs[request.request_id] = Job(int(self.board.number[place]), place)
             self.board.ask(np.array([place]), self.clock(), self.step)
+            if self.log:
+                self.log.arrived(self.jobs[request.request_id].number, request.request_id, fields)
         super().add_request(request)
 
     def returns(self, place: int) -> None:
@@ -131,14 +135,17 @@ class Ranked(VllmScheduler):
         """Forget aborted requests."""
         gone = super().finish_requests(request_ids, finished_status)
         for request in gone:
-            self.forget(request.request_id)
+            self.forget(request.request_id, "aborted")
         return gone
 
-    def forget(self, request_id: str) -> None:
+    def forget(self, request_id: str, status: str) -> None:
         """Forget a request that left."""
-        if self.jobs.pop(request_id, None) is not None:
+        job = self.jobs.pop(request_id, None)
+        if job is not None:
             self.board.remove(request_id)
         self.parked.pop(request_id, None)
+        if self.log and job is not None:
+            self.log.left(job.number, status, self.clock())
 
     def get_request_counts(self) -> tuple[int, int]:
         """Count the parked among the waiting, or vLLM stops stepping while only they are left."""
@@ -157,6 +164,8 @@ class Ranked(VllmScheduler):
         self.counters.ranked = self.board.ranked
         logger.info("lapsbench: %s", self.counters)
         super().shutdown()
+        if self.log:
+            self.log.close()
 
     # ranks ----------------------------------------------------------------------------------------------------------
 
@@ -193,17 +202,22 @@ class Ranked(VllmScheduler):
                 self.counters.preempted += 1
             else:
                 self._preempt_request(request, time.monotonic())
-        back = [known for known in self.parked if jobs[known].place in chosen]
-        self.running += [self.parked.pop(known) for known in back]
+        if self.parked:
+            back = [request.request_id for request in self.board.request[best] if request.request_id in self.parked]
+            self.running += [self.parked.pop(known) for known in back]
         self.running.sort(key=lambda request: chosen[jobs[request.request_id].place])
         if self.parked:
-            self.make_room([self.board.request[place] for place in best])
+            self.make_room(order[: self.max_num_active_reqs])
 
-    def make_room(self, best: list[Request]) -> None:
+    def make_room(self, best: Longs) -> None:
         """Drop parked requests, the worst first, while those who run may lack their blocks."""
         blocks, tokens = self.kv_cache_manager, self.num_spec_tokens + self.num_lookahead_tokens
+        view, in_flight = self.board.view, 2 * (1 + self.num_spec_tokens)
+        most = view["prompt_tokens"][best] + view["emitted_tokens"][best] + (in_flight + tokens + self.block_size)
+        if int(most.sum()) // self.block_size <= blocks.block_pool.get_num_free_blocks():
+            return  # enough even if they held nothing: counting what each holds takes longer than all the rest
         lack = 0
-        for request in best:
+        for request in self.board.request[best]:
             room = min(request.num_tokens + request.num_output_placeholders + tokens, self.max_model_len)
             lack += max(0, -(-room // self.block_size) - len(blocks.get_block_ids(request.request_id)[0]))
         board = self.board
@@ -233,9 +247,26 @@ class Ranked(VllmScheduler):
             job.parts += ((not job.prefilling, left),)
             if not request.is_prefill_chunk:
                 job.prefilling = False
+        if self.log:
+            self.log.composed(self.step, now_s, self.rows(output))
         if output.num_scheduled_tokens:
             self.composed.append(now_s)
             self.step += 1
+
+    def rows(self, output: Any) -> list[Row]:
+        """Return what the log says of a step: who is in it, and who lost their place."""
+        cached = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
+        again = output.scheduled_cached_reqs
+        cached |= dict(zip(again.req_ids, again.num_computed_tokens, strict=True))
+        rows = []
+        for known in dict.fromkeys((*output.num_scheduled_tokens, *(output.preempted_req_ids or ()), *self.parked)):
+            job, preemptions = self.jobs[known], self.requests[known].num_preemptions
+            tokens = output.num_scheduled_tokens.get(known, 0)
+            if tokens or preemptions > job.preemptions:
+                drafts = len(output.scheduled_spec_decode_tokens.get(known, ()))
+                rows.append(Row(job.number, tokens, cached.get(known, 0), drafts, preemptions > job.preemptions))
+            job.preemptions = preemptions
+        return rows
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """Let vLLM book what the model did, and keep what policies see up to date."""
@@ -244,10 +275,14 @@ class Ranked(VllmScheduler):
         stale = {each for each, request in known.items() if request.num_stale_output_tokens > 0}
         before = {each: request.num_output_tokens for each, request in known.items()}
         number = self.step - len(self.composed)
+        numbers = {each: self.jobs[each].number for each in known}
         outputs = super().update_from_output(scheduler_output, model_runner_output)
         if not scheduled:
             return outputs
         composed_s, end_s = self.composed.pop(0), self.clock()
+        if self.log:
+            new = {numbers[each]: known[each].num_output_tokens - before[each] for each in known}
+            self.log.ran(end_s, new)
         began_s = max(composed_s, self.ended_s)
         rows = []
         for each, request in known.items():
@@ -258,7 +293,7 @@ class Ranked(VllmScheduler):
             rows.append((job.place, new, is_round, left))
         self.board.book(rows, end_s - began_s, end_s, number)
         for each in known.keys() - self.requests.keys():
-            self.forget(each)
+            self.forget(each, "finished")
         self.ended_s = end_s
         return outputs
 
