@@ -33,7 +33,7 @@ class Board:
     Attributes:
         view: what the policy sees, field by field: a column of `core.JOB`.
         rank, number: its rank, and its place in the order of arrival.
-        ran: it took part in a step since it was ranked. waits: it is in the queue.
+        ran: it took part in a step since it was ranked. waits: it is in the queue. parked: it keeps its memory, and does not run.
         request: vLLM's own object. place: where a request is, by its name.
         ranked: how often a policy was asked.
     """
@@ -60,6 +60,7 @@ class Board:
         self.live: Bools = np.zeros(0, np.bool_)
         self.ran: Bools = np.zeros(0, np.bool_)
         self.waits: Bools = np.zeros(0, np.bool_)
+        self.parked: Bools = np.zeros(0, np.bool_)
         self.request: NDArray[np.object_] = np.zeros(0, object)
         self._grow(size)
 
@@ -69,7 +70,7 @@ class Board:
         jobs = records(size, JOB)
         jobs[:held] = self.jobs
         self.jobs = jobs
-        for name in ("rank", "number", "client", "live", "ran", "waits", "request"):
+        for name in ("rank", "number", "client", "live", "ran", "waits", "parked", "request"):
             old = getattr(self, name)
             grown = np.zeros(size, old.dtype)
             grown[:held] = old
@@ -108,7 +109,7 @@ class Board:
     def remove(self, known: str) -> None:
         """Forget a request."""
         place = self.place.pop(known)
-        self.live[place] = self.waits[place] = self.ran[place] = False
+        self.live[place] = self.waits[place] = self.ran[place] = self.parked[place] = False
         self.request[place] = None
         self.left.append(place)  # free once it is out of the order
 
@@ -169,6 +170,17 @@ class Board:
                 order = order[np.lexsort((number, ranks))]
         self.order = order
         return order
+
+    def places_of_running(self, best: Longs, running: int, *, parked: bool) -> Longs | None:
+        """Return who of the best runs, where nobody else does and none of them is parked: most steps exchange nobody.
+
+        None where somebody is to be exchanged, or where vLLM has live requests that neither run, wait nor are parked.
+        """
+        runs = self.live & ~(self.waits | self.parked)
+        mine = best[runs[best]]
+        if len(mine) != running or np.count_nonzero(runs) != running or (parked and self.parked[best].any()):
+            return None
+        return mine
 
     def worse(self, place: int) -> tuple[float, int]:
         """Return what the worst has most of: rank, then arrival."""

@@ -162,7 +162,9 @@ class Ranked(VllmScheduler):
     def shutdown(self) -> None:
         """Say what was counted."""
         self.counters.ranked = self.board.ranked
-        logger.info("lapsbench: %s", self.counters)
+        pool = self.kv_cache_manager.block_pool
+        held = pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()  # one is vLLM's null block
+        logger.info("lapsbench: %s; %d requests live, %d KV blocks held", self.counters, len(self.jobs), held)
         super().shutdown()
         if self.log:
             self.log.close()
@@ -191,23 +193,32 @@ class Ranked(VllmScheduler):
 
     def preempt(self, order: Longs) -> None:
         """Let only the best run, in rank order; drop or park the others."""
-        jobs = self.jobs
-        best = order[: self.max_num_active_reqs].tolist()
+        best = order[: self.max_num_active_reqs]
+        places = self.board.places_of_running(best, len(self.running), parked=bool(self.parked))
+        if places is None:
+            self.exchange(best.tolist())
+        else:
+            self.running = self.board.request[places].tolist()
+        if self.parked:
+            self.make_room(best)
+
+    def exchange(self, best: list[int]) -> None:
+        """Take out who is not among the best, and bring back who is and was parked."""
+        jobs, board = self.jobs, self.board
         chosen = dict(zip(best, range(len(best)), strict=True))
         for request in [request for request in self.running if jobs[request.request_id].place not in chosen]:
             self.running.remove(request)
             if self.keep:
                 self.parked[request.request_id] = request
+                board.parked[jobs[request.request_id].place] = True
                 request.num_preemptions += 1
                 self.counters.preempted += 1
             else:
                 self._preempt_request(request, time.monotonic())
-        if self.parked:
-            back = [request.request_id for request in self.board.request[best] if request.request_id in self.parked]
-            self.running += [self.parked.pop(known) for known in back]
+        back = [request.request_id for request in board.request[best] if request.request_id in self.parked]
+        self.running += [self.parked.pop(known) for known in back]
+        board.parked[[jobs[known].place for known in back]] = False
         self.running.sort(key=lambda request: chosen[jobs[request.request_id].place])
-        if self.parked:
-            self.make_room(order[: self.max_num_active_reqs])
 
     def make_room(self, best: Longs) -> None:
         """Drop parked requests, the worst first, while those who run may lack their blocks."""
@@ -224,6 +235,7 @@ class Ranked(VllmScheduler):
         while self.parked and lack > blocks.block_pool.get_num_free_blocks():
             places = {known: board.place[known] for known in self.parked}
             worst = self.parked.pop(max(places, key=lambda known: board.worse(places[known])))
+            board.parked[places[worst.request_id]] = False
             worst.num_preemptions -= 1  # it was counted when it was parked
             self.counters.preempted -= 1
             self._preempt_request(worst, time.monotonic())
