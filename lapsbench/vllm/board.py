@@ -33,7 +33,8 @@ class Board:
     Attributes:
         view: what the policy sees, field by field: a column of `core.JOB`.
         rank, number: its rank, and its place in the order of arrival.
-        ran: it took part in a step since it was ranked. waits: it is in the queue. parked: it keeps its memory, and does not run.
+        ran: it took part in a step since it was ranked.
+        waits, parked: it is in the queue; it keeps its memory and does not run.
         request: vLLM's own object. place: where a request is, by its name.
         ranked: how often a policy was asked.
     """
@@ -209,7 +210,7 @@ class Board:
 
 
 class Clients:
-    """Virtual token counters: lift + w_in * prompt tokens + w_out * emitted tokens. Kept only where they are charged."""
+    """Virtual token counters: lift + w_in * prompt tokens + w_out * emitted tokens. Kept only where charged."""
 
     def __init__(self, policy: Policy) -> None:
         names = policy.client_weights
@@ -231,7 +232,8 @@ class Clients:
 
     def counters(self) -> Floats:
         """Return what each was charged."""
-        return self.lift + self.w_in * self.prompt_tokens + self.w_out * self.emitted_tokens
+        charged: Floats = self.lift + self.w_in * self.prompt_tokens + self.w_out * self.emitted_tokens
+        return charged
 
     def returns(self, client: int, waiting: Longs) -> None:
         """Lift a client that returns to the lowest counter of those with waiting requests (VTC, algorithm 2)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lapsbench.policies.predictors import length_class
 from lapsbench.vllm.calibrate import CLASSES
 
@@ -54,7 +56,7 @@ def seen(request: Request, extra: Mapping[str, Any], learnt: Learnt) -> tuple[di
         "prompt_tokens": request.num_prompt_tokens,
         "prefill_left_tokens": request.num_prompt_tokens,
         "predicted_tokens": tokens,
-        "predicted_class": int(length_class(tokens)) if of_class is None else of_class,
+        "predicted_class": int(length_class(np.array(tokens))) if of_class is None else of_class,
         "predicted_rounds": _number(extra.get("predicted_rounds"), 0.0),
         "prefill_s": prefill,
         "priority": max(-MOST, min(request.priority, MOST)),

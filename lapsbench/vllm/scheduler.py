@@ -60,6 +60,7 @@ class Ranked(VllmScheduler):
 
     clock: Callable[[], float] = staticmethod(time.time)
     asynchronous = False
+    running: list[Request]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -206,11 +207,15 @@ class Ranked(VllmScheduler):
         """Take out who is not among the best, and bring back who is and was parked."""
         jobs, board = self.jobs, self.board
         chosen = dict(zip(best, range(len(best)), strict=True))
-        for request in [request for request in self.running if jobs[request.request_id].place not in chosen]:
-            self.running.remove(request)
+        everyone = list(self.running)
+        self.running = [request for request in everyone if jobs[request.request_id].place in chosen]
+        for request in everyone:
+            place = jobs[request.request_id].place
+            if place in chosen:
+                continue
             if self.keep:
                 self.parked[request.request_id] = request
-                board.parked[jobs[request.request_id].place] = True
+                board.parked[place] = True
                 request.num_preemptions += 1
                 self.counters.preempted += 1
             else:

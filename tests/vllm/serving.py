@@ -57,9 +57,17 @@ class Server:
 
 def command(model, port, options, scheduler="Scheduler", *more):
     return [
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), "--served-model-name", "m"),
-        *("--dtype", "float32", "--max-model-len", "256", "--max-num-seqs", "4", "--block-size", "16"),
-        *("--num-gpu-blocks-override", "40", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)),
+        *(
+            sys.executable,
+            "-m",
+            "vllm.entrypoints.openai.api_server",
+            "--model",
+            str(model),
+            "--served-model-name",
+            "m",
+        ),
+        *("--dtype", "float32", "--max-model-len", "256", "--max-num-seqs", "4", "--block-size", "32"),
+        *("--num-gpu-blocks-override", "20", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)),
         *("--scheduler-cls", f"lapsbench.vllm.{scheduler}", "--additional-config", json.dumps({"lapsbench": options})),
         *more,
     ]
