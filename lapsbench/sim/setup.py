@@ -63,13 +63,18 @@ def set_up(
         alone_s=single.alone_s,
         prefill_s=single.prefill_s,
         predicted_rounds=rounds,
-        system=_system(engine, policy, calibration),
+        system=system_of(engine, policy, calibration),
         stall_steps=1000 + 2 * engine.max_batch * pieces,
         stop_s=float(work.arrival_s.max(initial=0.0) + OVERRUN_FACTOR * single.alone_s.sum()),
     )
 
 
-def _system(engine: Engine, policy: Policy, calibration: Calibration | None) -> NDArray[np.void]:
+def system_of(engine: Engine, policy: Policy, calibration: Calibration | None) -> NDArray[np.void]:
+    """Return what a policy sees of the engine and has learnt, as an array of one `core.SYSTEM`.
+
+    Raises:
+        LapsbenchError: the policy learns from a calibration sample and there is none.
+    """
     system = np.zeros(1, SYSTEM)
     system["max_batch"], system["draft_tokens"] = engine.max_batch, engine.draft_tokens
     system["params"][0, : len(policy.parameters)] = list(policy.parameters.values())

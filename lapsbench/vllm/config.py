@@ -45,6 +45,7 @@ def configured(engine: Engine, blocks: int, *, policy: str = "fcfs") -> Any:
     scheduler = config.scheduler_config
     scheduler.max_num_seqs, scheduler.policy = engine.max_batch, policy
     scheduler.max_num_batched_tokens = scheduler.max_num_scheduled_tokens = engine.batched_tokens
+    scheduler.async_scheduling = engine.scheduling == "async"
     config.cache_config.num_gpu_blocks = blocks
     config.cache_config.enable_prefix_caching = engine.prefix_cache
     config.cache_config.block_size = engine.block_tokens

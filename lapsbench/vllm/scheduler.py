@@ -1,224 +1,248 @@
-"""vLLM's schedulers, ranked by a lapsbench policy: `--scheduler-cls lapsbench.vllm.scheduler.Scheduler`.
+"""vLLM's schedulers, ranked by a lapsbench policy: `--scheduler-cls lapsbench.vllm.Scheduler`.
 
 A preemptive policy ranks running and waiting requests alike, and the best run; what the others hold is dropped
 ("recompute") or kept until the chosen need it ("keep"). A non-preemptive one orders the queue. All else is vLLM's.
 
-`additional_config["lapsbench"]`: `policy`, `on_preempt`. Predictions come with the request (`extra_args`).
+Options are `options.py`'s, predictions come with the request (`predictions.py`), ranks are `board.py`'s.
 """
 
 from __future__ import annotations
 
 import math
+import multiprocessing
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from vllm.logger import init_logger
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler as VllmAsyncScheduler
-from vllm.v1.core.sched.request_queue import RequestQueue
 from vllm.v1.core.sched.scheduler import Scheduler as VllmScheduler
 
-from lapsbench.core import SYSTEM, Policy
-from lapsbench.policies.registry import find
-from lapsbench.sim.reference.ranks import Ranks, View
+from lapsbench.core import Engine
+from lapsbench.errors import LapsbenchError
+from lapsbench.policies.registry import spec_of
+from lapsbench.sim.setup import system_of
+from lapsbench.vllm.board import Board
+from lapsbench.vllm.calibrate import learn, unlearnt
+from lapsbench.vllm.counters import Counters
+from lapsbench.vllm.log import Row, StepLog, header
+from lapsbench.vllm.options import check_mode, options_of
+from lapsbench.vllm.predictions import brought, client_of, seen
+from lapsbench.vllm.queue import RankedQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable
 
     from vllm.v1.request import Request
 
-PREDICTIONS = ("predicted_tokens", "predicted_class", "predicted_rounds", "prefill_s")
-"""What a request may bring in `extra_args`, beside `client`."""
+    from lapsbench.core import Longs
+    from lapsbench.vllm.calibrate import Learnt
+    from lapsbench.vllm.options import Options
+
+logger = init_logger("vllm.lapsbench")
 
 
 @dataclass(eq=False)
 class Job:
-    """A request as its policy sees it."""
+    """What the plug-in notes of a request, beside what its policy sees of it."""
 
     number: int
-    view: View
-    client: int
-    rank: float = math.inf
-    ran: bool = False
+    place: int
     admitted: bool = False
     prefilling: bool = True
+    preemptions: int = 0  # that the log has
     parts: tuple[tuple[bool, int], ...] = ()  # of steps that have not ended: is it a round, and what is left to prefill
-
-    @property
-    def order(self) -> tuple[float, int]:
-        """Rank, then arrival."""
-        return self.rank, self.number
-
-
-class RankedQueue(RequestQueue):
-    """The waiting requests. vLLM peeks and pops the first; `sort` puts them in rank order once a step."""
-
-    def __init__(self) -> None:
-        self.items: list[Request] = []
-
-    def add_request(self, request: Request) -> None:
-        """Put a request behind the others."""
-        self.items.append(request)
-
-    def pop_request(self) -> Request:
-        """Take the first."""
-        return self.items.pop(0)
-
-    def peek_request(self) -> Request:
-        """Look at the first."""
-        return self.items[0]
-
-    def prepend_request(self, request: Request) -> None:
-        """Put a request in front."""
-        self.items.insert(0, request)
-
-    def prepend_requests(self, requests: Iterable[Request]) -> None:
-        """Put requests in front, the first given last."""
-        for request in requests:
-            self.items.insert(0, request)
-
-    def remove_request(self, request: Request) -> None:
-        """Take a request out."""
-        self.items.remove(request)
-
-    def remove_requests(self, requests: Iterable[Request]) -> None:
-        """Take requests out."""
-        gone = set(requests)
-        self.items = [request for request in self.items if request not in gone]
-
-    def __bool__(self) -> bool:
-        """Say whether anybody waits."""
-        return bool(self.items)
-
-    def __len__(self) -> int:
-        """Return how many wait."""
-        return len(self.items)
-
-    def __iter__(self) -> Iterator[Request]:
-        """Return those who wait, in order."""
-        return iter(list(self.items))
 
 
 class Ranked(VllmScheduler):
     """What both schedulers add to vLLM's."""
 
     clock: Callable[[], float] = staticmethod(time.time)
+    asynchronous = False
+    running: list[Request]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        options = (self.vllm_config.additional_config or {}).get("lapsbench", {})
-        found = options.get("policy", "srpt")
-        self.chosen: Policy = found if isinstance(found, Policy) else find(found)
-        self.keep = options.get("on_preempt", "recompute") == "keep"
-        system = options.get("system")
-        self.ranks = Ranks(self.chosen, self.unlearnt() if system is None else system)
+        try:
+            self.options = options_of(self.vllm_config)
+            check_mode(asynchronous=self.asynchronous, engine=bool(self.scheduler_config.async_scheduling))
+            self.learnt = self.learn(self.options)
+            self.board = Board(self.options.policy, self.learnt.system[0])
+            self.chosen, self.keep = self.options.policy, self.options.on_preempt == "keep"
+            self.log = StepLog(self.options.log, header(self)) if self.options.log else None
+        except LapsbenchError as error:
+            if multiprocessing.parent_process() is None:
+                raise
+            raise SystemExit(f"lapsbench: {error}") from None  # the engine's own process: the line, no traceback
+        self.counters = Counters()
         self.jobs: dict[str, Job] = {}
         self.parked: dict[str, Request] = {}
-        self.waiting = RankedQueue()
-        self.step = self.arrivals = 0
-        self.ended_s, self.busy = -math.inf, False
+        self.waiting = RankedQueue(self.board)
+        self.step = 0
+        self.ended_s = -math.inf
         self.composed: list[float] = []
+        logger.info("lapsbench: policy %s, on preemption %s", spec_of(self.chosen), self.options.on_preempt)
 
-    def unlearnt(self) -> Any:
-        """Return what a policy sees of the engine where nothing was calibrated."""
-        system = np.zeros(1, SYSTEM)
-        for name in ("mean_tokens_per_round", "mean_round_s", "mean_service_s", "service_p20_s"):
-            system[name] = math.nan
-        system["max_batch"], system["draft_tokens"] = self.max_num_active_reqs, self.num_spec_tokens
-        system["params"][0, : len(self.chosen.parameters)] = list(self.chosen.parameters.values())
-        return system[0]
+    def learn(self, options: Options) -> Learnt:
+        """Return what the policy learns from a profile, in a process of its own."""
+        if options.system is not None:
+            return unlearnt(np.array([options.system]))
+        engine = self.engine()
+        if not options.profile:
+            return unlearnt(system_of(engine, options.policy, None))
+        return learn(options, engine, self.max_model_len)
+
+    def engine(self) -> Engine:
+        """Return this engine as a replay would describe it."""
+        drafts = self.vllm_config.speculative_config
+        method = str(drafts.method) if drafts else ""
+        return Engine(
+            max_batch=self.max_num_active_reqs,
+            draft_tokens=self.num_spec_tokens,
+            on_preempt=self.options.on_preempt,
+            rules="vllm",
+            batched_tokens=self.max_num_scheduled_tokens,
+            block_tokens=self.block_size,
+            draft_method="eagle" if "eagle" in method else "draft_model" if method == "draft_model" else "ngram",
+        )
 
     # arrivals and departures ----------------------------------------------------------------------------------------
 
     def add_request(self, request: Request) -> None:
         """Queue a request, ranked."""
         if request.request_id not in self.requests:
-            extra = (request.sampling_params and request.sampling_params.extra_args) or {}
-            job = Job(self.arrivals, self.seen(request, extra), int(extra.get("client", 0)))
-            self.arrivals += 1
-            running = {other.request_id for other in self.running}
-            waiting = {other.client for known, other in self.jobs.items() if known not in running}
-            self.ranks.lift(job.client, waiting)
-            self.jobs[request.request_id] = job
-            self.ask(job)
+            extra = brought(request)
+            fields, predicted = seen(request, extra, self.learnt)
+            self.counters.unpredicted += not predicted
+            fields["last_run_step"] = self.step - 1
+            place = self.board.add(request.request_id, request, client_of(extra), fields)
+            self.returns(place)
+            self.jobs[request.request_id] = Job(int(self.board.number[place]), place)
+            self.board.ask(np.array([place]), self.clock(), self.step)
+            if self.log:
+                self.log.arrived(self.jobs[request.request_id].number, request.request_id, fields)
         super().add_request(request)
 
-    def seen(self, request: Request, extra: dict[str, Any]) -> View:
-        """Return what a policy sees of a new request."""
-        given = {name: extra[name] for name in PREDICTIONS if name in extra}
-        return View(
-            arrival_s=request.arrival_time,
-            prompt_tokens=request.num_prompt_tokens,
-            predicted_tokens=given.pop("predicted_tokens", float(request.max_tokens)),
-            priority=request.priority,
-            last_run_step=self.step - 1,
-            **given,
-        )
+    def returns(self, place: int) -> None:
+        """Lift the client of a new request, where clients are charged."""
+        board = self.board
+        if board.clients.charged:
+            waiting = board.live.copy()
+            waiting[[place, *(self.jobs[request.request_id].place for request in self.running)]] = False
+            board.clients.returns(int(board.client[place]), np.unique(board.client[waiting]))
 
     def finish_requests(self, request_ids: Any, finished_status: Any) -> Any:
         """Forget aborted requests."""
         gone = super().finish_requests(request_ids, finished_status)
         for request in gone:
-            self.forget(request.request_id)
+            self.forget(request.request_id, "aborted")
         return gone
 
-    def forget(self, request_id: str) -> None:
+    def forget(self, request_id: str, status: str) -> None:
         """Forget a request that left."""
-        self.jobs.pop(request_id, None)
+        job = self.jobs.pop(request_id, None)
+        if job is not None:
+            self.board.remove(request_id)
         self.parked.pop(request_id, None)
+        if self.log and job is not None:
+            self.log.left(job.number, status, self.clock())
 
     def get_request_counts(self) -> tuple[int, int]:
         """Count the parked among the waiting, or vLLM stops stepping while only they are left."""
         running, waiting = super().get_request_counts()
         return running, waiting + len(self.parked)
 
+    def make_stats(self, *args: Any, **kwargs: Any) -> Any:
+        """Bring our metrics up to date with vLLM's."""
+        if self.log_stats:
+            self.counters.ranked = self.board.ranked
+            self.counters.tell(self.vllm_config.parallel_config.data_parallel_index)
+        return super().make_stats(*args, **kwargs)
+
+    def shutdown(self) -> None:
+        """Say what was counted."""
+        self.counters.ranked = self.board.ranked
+        pool = self.kv_cache_manager.block_pool
+        held = pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()  # one is vLLM's null block
+        logger.info("lapsbench: %s; %d requests live, %d KV blocks held", self.counters, len(self.jobs), held)
+        super().shutdown()
+        if self.log:
+            self.log.close()
+
     # ranks ----------------------------------------------------------------------------------------------------------
-
-    def ask(self, job: Job) -> None:
-        """Ask the policy for a rank."""
-        job.rank = self.ranks.ask(job.number, job.view, job.client, self.clock(), self.step)
-
-    def order(self, request: Request) -> tuple[float, int]:
-        """Return what requests are sorted by."""
-        return self.jobs[request.request_id].order
 
     def schedule(self, *args: Any, **kwargs: Any) -> Any:
         """Rank, preempt by rank, and let vLLM compose the step."""
         now_s = self.clock()
-        for job in self.jobs.values():
-            if job.ran or self.ranks.due(job.view, now_s, self.step):
-                job.ran = False
-                self.ask(job)
-        if self.chosen.preemptive:
-            self.preempt()
-        self.waiting.items.sort(key=self.order)
+        self.arrange(now_s)
         output = super().schedule(*args, **kwargs)
+        self.counters.recomputed += len(output.preempted_req_ids or ())
+        self.counters.preempted += len(output.preempted_req_ids or ())
         self.note(output, now_s)
         return output
 
-    def preempt(self) -> None:
+    def arrange(self, now_s: float) -> None:
+        """Rank; let the best run where the policy preempts; put the queue in order."""
+        began_s = time.perf_counter()
+        order = self.board.ranks(now_s, self.step)
+        if self.chosen.preemptive:
+            self.preempt(order)
+        self.waiting.arrange(order)
+        self.counters.rank_seconds += time.perf_counter() - began_s
+        self.counters.steps += 1
+
+    def preempt(self, order: Longs) -> None:
         """Let only the best run, in rank order; drop or park the others."""
-        live = sorted((self.requests[known] for known in self.jobs), key=self.order)
-        best = live[: self.max_num_active_reqs]
-        chosen = {request.request_id for request in best}
-        for request in [request for request in self.running if request.request_id not in chosen]:
-            self.running.remove(request)
+        best = order[: self.max_num_active_reqs]
+        places = self.board.places_of_running(best, len(self.running), parked=bool(self.parked))
+        if places is None:
+            self.exchange(best.tolist())
+        else:
+            self.running = self.board.request[places].tolist()
+        if self.parked:
+            self.make_room(best)
+
+    def exchange(self, best: list[int]) -> None:
+        """Take out who is not among the best, and bring back who is and was parked."""
+        jobs, board = self.jobs, self.board
+        chosen = dict(zip(best, range(len(best)), strict=True))
+        everyone = list(self.running)
+        self.running = [request for request in everyone if jobs[request.request_id].place in chosen]
+        for request in everyone:
+            place = jobs[request.request_id].place
+            if place in chosen:
+                continue
             if self.keep:
                 self.parked[request.request_id] = request
+                board.parked[place] = True
                 request.num_preemptions += 1
+                self.counters.preempted += 1
             else:
                 self._preempt_request(request, time.monotonic())
-        self.running += [self.parked.pop(known) for known in chosen & self.parked.keys()]
-        self.running.sort(key=self.order)
+        back = [request.request_id for request in board.request[best] if request.request_id in self.parked]
+        self.running += [self.parked.pop(known) for known in back]
+        board.parked[[jobs[known].place for known in back]] = False
+        self.running.sort(key=lambda request: chosen[jobs[request.request_id].place])
+
+    def make_room(self, best: Longs) -> None:
+        """Drop parked requests, the worst first, while those who run may lack their blocks."""
         blocks, tokens = self.kv_cache_manager, self.num_spec_tokens + self.num_lookahead_tokens
+        view, in_flight = self.board.view, 2 * (1 + self.num_spec_tokens)
+        most = view["prompt_tokens"][best] + view["emitted_tokens"][best] + (in_flight + tokens + self.block_size)
+        if int(most.sum()) // self.block_size <= blocks.block_pool.get_num_free_blocks():
+            return  # enough even if they held nothing: counting what each holds takes longer than all the rest
         lack = 0
-        for request in best:
+        for request in self.board.request[best]:
             room = min(request.num_tokens + request.num_output_placeholders + tokens, self.max_model_len)
             lack += max(0, -(-room // self.block_size) - len(blocks.get_block_ids(request.request_id)[0]))
+        board = self.board
         while self.parked and lack > blocks.block_pool.get_num_free_blocks():
-            worst = max(self.parked.values(), key=self.order)
-            del self.parked[worst.request_id]
+            places = {known: board.place[known] for known in self.parked}
+            worst = self.parked.pop(max(places, key=lambda known: board.worse(places[known])))
+            board.parked[places[worst.request_id]] = False
             worst.num_preemptions -= 1  # it was counted when it was parked
+            self.counters.preempted -= 1
             self._preempt_request(worst, time.monotonic())
 
     # what a step did ------------------------------------------------------------------------------------------------
@@ -227,22 +251,39 @@ class Ranked(VllmScheduler):
         """Note who was admitted, who lost their memory, and when the step was composed."""
         for known in output.preempted_req_ids or ():
             request, job = self.requests[known], self.jobs[known]
-            job.prefilling = True
-            job.view.prefill_left_tokens = request.num_tokens
+            job.prefilling, left = True, request.num_tokens
             if known not in output.num_scheduled_tokens:
-                job.view.prefill_left_tokens -= self.kv_cache_manager.get_computed_blocks(request)[1]
+                left -= self.kv_cache_manager.get_computed_blocks(request)[1]
+            self.board.view["prefill_left_tokens"][job.place] = left
         for known in output.num_scheduled_tokens:
             job, request = self.jobs[known], self.requests[known]
             if not job.admitted:
                 job.admitted = True
-                self.ranks.client(job.client).prompt_tokens += job.view.prompt_tokens
+                self.board.clients.admit(self.board.client[job.place], request.num_prompt_tokens)
             left = request.num_tokens - request.num_computed_tokens if request.is_prefill_chunk else 0
             job.parts += ((not job.prefilling, left),)
             if not request.is_prefill_chunk:
                 job.prefilling = False
+        if self.log:
+            self.log.composed(self.step, now_s, self.rows(output))
         if output.num_scheduled_tokens:
             self.composed.append(now_s)
             self.step += 1
+
+    def rows(self, output: Any) -> list[Row]:
+        """Return what the log says of a step: who is in it, and who lost their place."""
+        cached = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
+        again = output.scheduled_cached_reqs
+        cached |= dict(zip(again.req_ids, again.num_computed_tokens, strict=True))
+        rows = []
+        for known in dict.fromkeys((*output.num_scheduled_tokens, *(output.preempted_req_ids or ()), *self.parked)):
+            job, preemptions = self.jobs[known], self.requests[known].num_preemptions
+            tokens = output.num_scheduled_tokens.get(known, 0)
+            if tokens or preemptions > job.preemptions:
+                drafts = len(output.scheduled_spec_decode_tokens.get(known, ()))
+                rows.append(Row(job.number, tokens, cached.get(known, 0), drafts, preemptions > job.preemptions))
+            job.preemptions = preemptions
+        return rows
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> Any:
         """Let vLLM book what the model did, and keep what policies see up to date."""
@@ -251,24 +292,25 @@ class Ranked(VllmScheduler):
         stale = {each for each, request in known.items() if request.num_stale_output_tokens > 0}
         before = {each: request.num_output_tokens for each, request in known.items()}
         number = self.step - len(self.composed)
+        numbers = {each: self.jobs[each].number for each in known}
         outputs = super().update_from_output(scheduler_output, model_runner_output)
         if not scheduled:
             return outputs
         composed_s, end_s = self.composed.pop(0), self.clock()
+        if self.log:
+            new = {numbers[each]: known[each].num_output_tokens - before[each] for each in known}
+            self.log.ran(end_s, new)
         began_s = max(composed_s, self.ended_s)
+        rows = []
         for each, request in known.items():
             job, new = self.jobs[each], request.num_output_tokens - before[each]
-            view, (is_round, left), job.parts = job.view, job.parts[0], job.parts[1:]
-            if new and is_round:
-                view.rounds += 1
-                view.accepted_tokens += new - 1
-            view.emitted_tokens += new
-            self.ranks.client(job.client).emitted_tokens += new
-            view.prefill_left_tokens = view.prefill_left_tokens + new if each in stale else left
-            view.attained_s += end_s - began_s
-            view.last_run_s, view.last_run_step, job.ran = end_s, number, True
-            if each not in self.requests:
-                self.forget(each)
+            (is_round, left), job.parts = job.parts[0], job.parts[1:]
+            if each in stale:
+                left = int(self.board.view["prefill_left_tokens"][job.place]) + new
+            rows.append((job.place, new, is_round, left))
+        self.board.book(rows, end_s - began_s, end_s, number)
+        for each in known.keys() - self.requests.keys():
+            self.forget(each, "finished")
         self.ended_s = end_s
         return outputs
 
@@ -279,3 +321,5 @@ class Scheduler(Ranked):
 
 class AsyncScheduler(Ranked, VllmAsyncScheduler):
     """vLLM's asynchronous scheduler, a GPU's default, ranked."""
+
+    asynchronous = True

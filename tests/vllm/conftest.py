@@ -7,6 +7,11 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 
+def pytest_addoption(parser):
+    """Let a person soak longer."""
+    parser.addoption("--soak", type=int, default=200, help="requests of the soak test; 2,000 take minutes")
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say over what the two were held equal."""
     from cases import SEEN

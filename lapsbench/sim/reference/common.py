@@ -143,12 +143,8 @@ class Twin(ABC, Generic[Job]):
     # progress -------------------------------------------------------------------------------------------------------
 
     def accept_run(self, job: Job) -> int:
-        """Drafts the target would accept now: the recording from its start, then circular blocks of it."""
-        start = int(self.work.recording_start[job.request])
-        length = int(self.work.recording_tokens[job.request])
-        block, place = divmod(job.view.emitted_tokens, length)
-        place = (place + block * int(self.work.recording_shift[job.request])) % length
-        return int(self.work.accept_runs[start + place])
+        """Drafts the target would accept now."""
+        return accepted(self.work, job.request, job.view.emitted_tokens)
 
     def emit(self, job: Job, tokens: int) -> None:
         """Book emitted tokens and the gap since the last ones."""
@@ -189,3 +185,11 @@ class Twin(ABC, Generic[Job]):
             stopped=self.stopped,
             resumes=np.array([job.resumes for job, _, _ in rows], dtype=np.int32),
         )
+
+
+def accepted(work: Workload, request: int, emitted_tokens: int) -> int:
+    """Drafts the target would accept after so many tokens: the recording, then circular blocks of it."""
+    start, length = int(work.recording_start[request]), int(work.recording_tokens[request])
+    block, place = divmod(emitted_tokens, length)
+    place = (place + block * int(work.recording_shift[request])) % length
+    return int(work.accept_runs[start + place])

@@ -1,0 +1,251 @@
+"""The live requests as their policy sees them, in one array, and their ranks, asked of the compiled policy.
+
+A request has a place in the arrays while it lives. One compiled call ranks all that are to be asked; what is in order
+stays there, so that a step costs microseconds beside a thousand waiting requests.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapsbench.core import JOB, SYSTEM, Policy
+from lapsbench.policies.binding import compiled
+from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
+from lapsbench.sim.memory import address, records
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from numpy.typing import NDArray
+
+    from lapsbench.core import Bools, Floats, Longs
+
+log = logging.getLogger("vllm.lapsbench")
+
+
+class Board:
+    """Places of live requests, and what is known of the request in each.
+
+    Attributes:
+        view: what the policy sees, field by field: a column of `core.JOB`.
+        rank, number: its rank, and its place in the order of arrival.
+        ran: it took part in a step since it was ranked.
+        waits, parked: it is in the queue; it keeps its memory and does not run.
+        request: vLLM's own object. place: where a request is, by its name.
+        ranked: how often a policy was asked.
+    """
+
+    def __init__(self, policy: Policy, system: NDArray[np.void], size: int = 1024) -> None:
+        self.policy, self.ask_many = policy, compiled(policy)
+        self.system = records(1, SYSTEM)
+        self.system[0] = system
+        self.now_s, self.step = self.system["now_s"], self.system["step"]
+        self.asks_again = not is_fixed(policy) or policy.rerank == "step"
+        self.reviews = may_ask_for_reviews(policy)
+        self.clients = Clients(policy)
+        self.place: dict[str, int] = {}
+        self.free: list[int] = []
+        self.left: list[int] = []
+        self.fresh: list[int] = []
+        self.blamed = False
+        self.order: Longs = np.zeros(0, np.int64)
+        self.arrivals = self.ranked = 0
+        self.jobs = records(0, JOB)
+        self.rank: Floats = np.zeros(0)
+        self.number: Longs = np.zeros(0, np.int64)
+        self.client: Longs = np.zeros(0, np.int64)
+        self.live: Bools = np.zeros(0, np.bool_)
+        self.ran: Bools = np.zeros(0, np.bool_)
+        self.waits: Bools = np.zeros(0, np.bool_)
+        self.parked: Bools = np.zeros(0, np.bool_)
+        self.request: NDArray[np.object_] = np.zeros(0, object)
+        self._grow(size)
+
+    def _grow(self, size: int) -> None:
+        """Make room for so many requests."""
+        held = len(self.jobs)
+        jobs = records(size, JOB)
+        jobs[:held] = self.jobs
+        self.jobs = jobs
+        for name in ("rank", "number", "client", "live", "ran", "waits", "parked", "request"):
+            old = getattr(self, name)
+            grown = np.zeros(size, old.dtype)
+            grown[:held] = old
+            setattr(self, name, grown)
+        self.view = {name: self.jobs[name] for name in JOB.names or ()}
+        self.at = address(self.jobs) + self.jobs.itemsize * np.arange(size)
+        self.asked, self.told = np.zeros(size, np.int64), np.zeros(size)
+        self.addresses = (address(self.asked), address(self.told), address(self.system))
+        self.free += range(size - 1, held - 1, -1)
+
+    # who is there ---------------------------------------------------------------------------------------------------
+
+    def add(self, known: str, request: Any, client: Hashable, fields: dict[str, Any]) -> int:
+        """Give a request a place; `fields` are those of `core.JOB` that are not 0 at its arrival."""
+        if not self.free:
+            self.sorted()  # frees the places of those who left
+        if not self.free:
+            self._grow(2 * len(self.jobs))
+        place = self.place[known] = self.free.pop()
+        self.jobs[place] = np.zeros(1, JOB)[0]
+        for name, value in fields.items():
+            self.view[name][place] = value
+        self.view["review_s"][place] = self.view["review_step"][place] = math.inf
+        self.request[place], self.number[place], self.rank[place] = request, self.arrivals, math.inf
+        self.client[place] = self.clients.number(client)
+        self.live[place], self.ran[place], self.waits[place] = True, False, False
+        self.fresh.append(place)
+        self.arrivals += 1
+        return place
+
+    def skip(self) -> int:
+        """Return the number of a request that arrives and is not let in."""
+        self.arrivals += 1
+        return self.arrivals - 1
+
+    def remove(self, known: str) -> None:
+        """Forget a request."""
+        place = self.place.pop(known)
+        self.live[place] = self.waits[place] = self.ran[place] = self.parked[place] = False
+        self.request[place] = None
+        self.left.append(place)  # free once it is out of the order
+
+    # ranks ----------------------------------------------------------------------------------------------------------
+
+    def ranks(self, now_s: float, step: int) -> Longs:
+        """Ask for the ranks that may have changed; return the places of all, best first."""
+        self.ask(self.due(now_s, step), now_s, step)
+        return self.sorted()
+
+    def due(self, now_s: float, step: int) -> Longs:
+        """Return the places of those to ask again: they ran, their review is due, or the policy wants all of them."""
+        if self.policy.rerank == "step":
+            return np.flatnonzero(self.live)
+        due = self.ran
+        if self.reviews:
+            due = due | (self.live & ((self.view["review_s"] <= now_s) | (self.view["review_step"] <= step)))
+        return np.flatnonzero(due)
+
+    def ask(self, places: Longs, now_s: float, step: int) -> None:
+        """Ask the policy."""
+        count = len(places)
+        self.ran[places] = False
+        if not count:
+            return
+        if self.clients.charged:
+            self.view["client_tokens"][places] = self.clients.counters()[self.client[places]]
+        self.now_s[0], self.step[0] = now_s, step
+        np.take(self.at, places, out=self.asked[:count])
+        asked, told, system = self.addresses
+        worst = self.ask_many(asked, told, count, system)
+        ranks = self.told[:count]
+        if math.isnan(worst):
+            self._blame(ranks)
+        self.rank[places] = ranks
+        self.ranked += count
+
+    def _blame(self, ranks: Floats) -> None:
+        """Rank last what the policy cannot rank: a server goes on."""
+        if not self.blamed:
+            self.blamed = True
+            log.warning("lapsbench: policy %r returned NaN; such requests go last. Guard divisions", self.policy.name)
+        ranks[np.isnan(ranks)] = math.inf
+
+    def sorted(self) -> Longs:
+        """Return the places of all, by rank, then by arrival."""
+        order = np.concatenate([self.order, np.array(self.fresh, np.int64)]) if self.fresh else self.order
+        order = order[self.live[order]]
+        self.free += self.left
+        self.fresh, self.left = [], []
+        ranks = self.rank[order]
+        by_rank = np.argsort(ranks, kind="stable")  # nearly in order already, which it makes use of
+        order, ranks = order[by_rank], ranks[by_rank]
+        tied = ranks[1:] == ranks[:-1]
+        if tied.any():
+            number = self.number[order]
+            if (tied & (number[1:] < number[:-1])).any():
+                order = order[np.lexsort((number, ranks))]
+        self.order = order
+        return order
+
+    def places_of_running(self, best: Longs, running: int, *, parked: bool) -> Longs | None:
+        """Return who of the best runs, where nobody else does and none of them is parked: most steps exchange nobody.
+
+        None where somebody is to be exchanged, or where vLLM has live requests that neither run, wait nor are parked.
+        """
+        runs = self.live & ~(self.waits | self.parked)
+        mine = best[runs[best]]
+        if len(mine) != running or np.count_nonzero(runs) != running or (parked and self.parked[best].any()):
+            return None
+        return mine
+
+    def worse(self, place: int) -> tuple[float, int]:
+        """Return what the worst has most of: rank, then arrival."""
+        return float(self.rank[place]), int(self.number[place])
+
+    # what a step did ------------------------------------------------------------------------------------------------
+
+    def book(self, rows: list[tuple[int, int, bool, int]], elapsed_s: float, ended_s: float, step: int) -> None:
+        """Book a step: of each place the tokens it emitted, whether that was a round, and what is left to prefill."""
+        if not rows:
+            return
+        table = np.array(rows, np.int64)
+        places, emitted, left = table[:, 0], table[:, 1], table[:, 3]
+        rounds = table[:, 2] & (emitted > 0)
+        view = self.view
+        view["rounds"][places] += rounds.astype(np.int32)
+        view["accepted_tokens"][places] += ((emitted - 1) * rounds).astype(np.int32)
+        view["emitted_tokens"][places] += emitted.astype(np.int32)
+        view["prefill_left_tokens"][places] = left
+        view["attained_s"][places] += elapsed_s
+        view["last_run_s"][places] = ended_s
+        view["last_run_step"][places] = step
+        self.ran[places] = self.asks_again
+        if self.clients.charged:
+            self.clients.charge(self.client[places], emitted)
+
+
+class Clients:
+    """Virtual token counters: lift + w_in * prompt tokens + w_out * emitted tokens. Kept only where charged."""
+
+    def __init__(self, policy: Policy) -> None:
+        names = policy.client_weights
+        self.charged = names is not None
+        self.w_in, self.w_out = (policy.parameters[name] for name in names) if names else (0.0, 0.0)
+        self.numbers: dict[Hashable, int] = {}
+        self.lift, self.prompt_tokens, self.emitted_tokens = np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def number(self, client: Hashable) -> int:
+        """Return a client's number."""
+        if not self.charged:
+            return 0
+        number = self.numbers.setdefault(client, len(self.numbers))
+        if number == len(self.lift):
+            for name in ("lift", "prompt_tokens", "emitted_tokens"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros(max(16, number), old.dtype)]))
+        return number
+
+    def counters(self) -> Floats:
+        """Return what each was charged."""
+        charged: Floats = self.lift + self.w_in * self.prompt_tokens + self.w_out * self.emitted_tokens
+        return charged
+
+    def returns(self, client: int, waiting: Longs) -> None:
+        """Lift a client that returns to the lowest counter of those with waiting requests (VTC, algorithm 2)."""
+        if len(waiting) and client not in waiting:
+            counters = self.counters()
+            self.lift[client] += max(0.0, counters[waiting].min() - counters[client])
+
+    def admit(self, client: int, prompt_tokens: int) -> None:
+        """Charge a prompt."""
+        if self.charged:
+            self.prompt_tokens[client] += prompt_tokens
+
+    def charge(self, clients: Longs, emitted: Longs) -> None:
+        """Charge emitted tokens."""
+        np.add.at(self.emitted_tokens, clients, emitted)

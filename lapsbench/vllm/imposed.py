@@ -1,0 +1,79 @@
+"""Imposed acceptance: a proposer that decides how many of its drafts the target will accept, and a sampler that obeys.
+
+On the CPU alone: vLLM's own "synthetic" rejection does not run there, and the sampler's kernel can be exchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import vllm.utils.cpu_triton_utils as kernels
+
+from lapsbench.sim.reference.common import accepted
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from lapsbench.core import Workload
+
+ACCEPTED, REJECTED, INSTEAD = 5, 6, 7
+"""Tokens: of a draft that is to be accepted, of one that is not, and what the target says in its place."""
+PROPOSER = f"{__name__}.Imposed"
+"""As vLLM's `custom_class` wants it named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """What the target is to accept of whom; the first token of a prompt says whose it is."""
+
+    work: Workload
+    first_token: int
+
+
+class Imposed:
+    """vLLM's proposer."""
+
+    def __init__(self, vllm_config: Any) -> None:
+        self.drafts = vllm_config.speculative_config.num_speculative_tokens
+        self.recordings: Recordings = vllm_config.additional_config["lapsbench"]["recordings"]
+
+    def load_model(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing drafts: there is no model."""
+
+    def propose(
+        self,
+        sampled_token_ids: list[list[int]],
+        num_tokens_no_spec: NDArray[np.int32],
+        token_ids_cpu: NDArray[np.int32],
+        slot_mappings: Any = None,  # noqa: ARG002 - vLLM's signature
+    ) -> list[list[int]]:
+        """Return the drafts of every row that emitted; others go on with their prefill."""
+        return [
+            self.drafted(int(token_ids_cpu[row, 0]), int(num_tokens_no_spec[row])) if sampled else []
+            for row, sampled in enumerate(sampled_token_ids)
+        ]
+
+    def drafted(self, first_token: int, context_tokens: int) -> list[int]:
+        """Return a request's drafts, as many of them to be accepted as its recording says."""
+        work, request = self.recordings.work, first_token - self.recordings.first_token
+        run = accepted(work, request, context_tokens - int(work.prompt_tokens[request]))
+        run = min(run, self.drafts)
+        return [ACCEPTED] * run + [REJECTED] * (self.drafts - run)
+
+
+def obey() -> None:
+    """Have the target agree with what a proposer marked; before the engine is made, which takes the kernel then."""
+    real = kernels._rejection_greedy_sample_kernel_impl  # noqa: SLF001 - the one place where it can be exchanged
+    if getattr(real, "obeys", False):
+        return
+
+    def obeying(output: Any, ends: Any, drafts: Any, target: Any, *rest: Any, **more: Any) -> Any:
+        marked = drafts == ACCEPTED
+        said = torch.where(marked, torch.full_like(target, ACCEPTED), torch.full_like(target, INSTEAD))
+        return real(output, ends, drafts, said, *rest, **more)
+
+    obeying.obeys = True  # type: ignore[attr-defined]
+    kernels._rejection_greedy_sample_kernel_impl = obeying  # noqa: SLF001

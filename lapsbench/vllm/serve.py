@@ -1,0 +1,262 @@
+"""Serves a workload on the real engine, in this process, under our scheduler, and writes the step log.
+
+Open loop: a request is sent when the clock has passed its arrival. What is sent: exactly `prompt_tokens` tokens, none
+of them shared (the first names the request); what is asked for: exactly `output_tokens`, whatever the model says, at
+temperature 0. Acceptance is the model's own, or imposed as the workload recorded it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.streams import stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from lapsbench.core import Engine, Policy, Workload
+    from lapsbench.sim.setup import Setup
+
+ALONE = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, where its clock can be read
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",  # else one thread's CPU time would not be all of it
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+}
+FIRST_TOKEN = 100
+"""Tokens below this may be special."""
+TICK_S = 2.0**-20
+"""Stamps are multiples of this, so that their sums and differences are exact: a replay fed with them has their bits."""
+
+
+class Clock:
+    """Seconds since it was made: "cpu", of this thread at work plus jumps over idle time; or "wall"."""
+
+    def __init__(self, kind: Literal["cpu", "wall"]) -> None:
+        self.read = time.thread_time if kind == "cpu" else time.perf_counter
+        self.jumps = kind == "cpu"
+        self.base_s = self.read()
+        self.held_s: float | None = None
+
+    def __call__(self) -> float:
+        """Return the time; while it is held, that of then."""
+        if self.held_s is not None:
+            return self.held_s
+        return (self.read() - self.base_s) // TICK_S * TICK_S
+
+    def hold(self) -> float:
+        """Stand still, so that arrivals are let in, ranked and chosen from at one time; return it."""
+        self.release()
+        self.held_s = self()
+        return self.held_s
+
+    def release(self) -> None:
+        """Go on."""
+        self.held_s = None
+
+    def idle_until(self, at_s: float) -> None:
+        """Let idle time pass."""
+        self.release()
+        gap_s = at_s - self()
+        if gap_s > 0 and self.jumps:
+            self.base_s -= gap_s
+        elif gap_s > 0:
+            time.sleep(gap_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What is served on: a model's folder, the engine around it, and where the log goes.
+
+    Attributes:
+        model: a folder in transformers' format.
+        engine: its settings; of the draft method only "ngram" runs without a second model.
+        policy: the scheduler.
+        log: the file for the step log.
+        imposed: acceptance as the workload's recordings say, on the CPU; else the model's own.
+        clock: see `Clock`.
+        more: further arguments of vLLM's `EngineArgs`.
+    """
+
+    model: str
+    engine: Engine
+    policy: Policy
+    log: Path
+    imposed: bool = True
+    clock: Literal["cpu", "wall"] = "cpu"
+    more: Mapping[str, Any] | None = None
+
+
+def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]]:
+    """Serve the workload; return the tokens of every request that was served.
+
+    Raises:
+        LapsbenchError: more requests than the vocabulary has tokens to tell them apart, or the log cannot be written.
+    """
+    llm = _engine(work, setup, serving)
+    core = llm.engine_core.engine_core
+    scheduler, clock = core.scheduler, Clock(serving.clock)
+    prompts = _prompts(work, llm.model_config.get_vocab_size())
+    scheduler.clock, schedule = clock, scheduler.schedule
+
+    def scheduled(*args: Any, **kwargs: Any) -> Any:
+        output = schedule(*args, **kwargs)
+        clock.release()
+        return output
+
+    scheduler.schedule = scheduled
+    gc.collect()
+    gc.freeze()
+    try:
+        return _loop(llm, clock, work, setup, prompts)
+    finally:
+        gc.unfreeze()
+        llm.engine_core.shutdown()
+
+
+def _loop(llm: Any, clock: Clock, work: Workload, setup: Setup, prompts: list[list[int]]) -> dict[int, list[int]]:
+    """Send what has arrived, take a step, and so on until all have left."""
+    sent, texts = 0, {}
+    while sent < len(work) or llm.has_unfinished_requests():
+        now_s = clock.hold()
+        while sent < len(work) and work.arrival_s[sent] <= now_s:
+            _send(llm, work, setup, sent, prompts[sent])
+            sent += 1
+        if not llm.has_unfinished_requests():
+            if sent < len(work):
+                clock.idle_until(float(work.arrival_s[sent]))
+            continue
+        for output in llm.step():
+            if output.finished:
+                texts[int(output.request_id)] = list(output.outputs[0].token_ids)
+    return texts
+
+
+def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int]) -> None:
+    """Send a request with what a policy may know of it; one beyond the longest context is refused, and logged so."""
+    from vllm import SamplingParams  # noqa: PLC0415 - vLLM takes seconds to import
+
+    from lapsbench.sim.reference.ranks import view_of  # noqa: PLC0415
+
+    scheduler = llm.engine_core.engine_core.scheduler
+    view = view_of(work, setup, request, scheduler.step)
+    if len(prompt) + int(work.output_tokens[request]) > scheduler.max_model_len:
+        number = scheduler.board.skip()
+        scheduler.log.arrived(number, str(request), vars(view))
+        scheduler.log.left(number, "rejected", scheduler.clock())
+        return
+    known = {
+        "predicted_tokens": view.predicted_tokens,
+        "predicted_class": view.predicted_class,
+        "predicted_rounds": view.predicted_rounds,
+        "prefill_s": view.prefill_s,
+        "client": int(work.client[request]),
+    }
+    asked = SamplingParams(
+        temperature=0.0,
+        max_tokens=int(work.output_tokens[request]),
+        ignore_eos=True,
+        detokenize=False,
+        extra_args=known,
+    )
+    llm.add_request(
+        str(request),
+        {"prompt_token_ids": prompt},
+        asked,
+        arrival_time=view.arrival_s,
+        priority=view.priority,
+    )
+
+
+def _prompts(work: Workload, vocabulary: int) -> list[list[int]]:
+    """Make up a prompt for everybody; no two begin alike, so no prefix is found again but a request's own."""
+    room = vocabulary - FIRST_TOKEN
+    if len(work) > room:
+        what = f"has {len(work):,} requests, and the model's vocabulary tells {room:,} apart"
+        raise LapsbenchError(what, where="trace", hint=f"--limit {room}")
+    draw = stream(0, "serve/prompts")
+    drawn = [draw.integers(FIRST_TOKEN, vocabulary, int(tokens)).tolist() for tokens in work.prompt_tokens]
+    return [[FIRST_TOKEN + request, *prompt[1:]] for request, prompt in enumerate(drawn)]
+
+
+def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
+    """Make vLLM's engine."""
+    os.environ.update({name: value for name, value in ALONE.items() if name not in os.environ})
+    from vllm import EngineArgs  # noqa: PLC0415 - reads the environment
+    from vllm.v1.engine.llm_engine import LLMEngine  # noqa: PLC0415
+    from vllm.v1.executor import Executor  # noqa: PLC0415
+
+    engine = serving.engine
+    settings: dict[str, Any] = {
+        "model": serving.model,
+        "max_num_seqs": engine.max_batch,
+        "max_num_batched_tokens": engine.batched_tokens,
+        "block_size": engine.block_tokens,
+        "enable_prefix_caching": engine.prefix_cache,
+        "enforce_eager": True,
+        "async_scheduling": engine.scheduling == "async",
+        "scheduler_cls": f"lapsbench.vllm.scheduler.{'Async' * (engine.scheduling == 'async')}Scheduler",
+        "seed": 0,
+        **_limits(work, engine),
+        **_drafts(serving),
+        **(serving.more or {}),
+    }
+    config = EngineArgs(**settings).create_engine_config()
+    options = {"policy": serving.policy, "on_preempt": engine.on_preempt, "system": setup.system[0]}
+    if serving.imposed:
+        from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
+
+        options["recordings"] = Recordings(work, FIRST_TOKEN)
+    config.additional_config = {"lapsbench": {**options, "log": str(serving.log)}}
+    with _unseen("llvmlite.binding.ffi"):
+        return LLMEngine(config, executor_class=Executor.get_class(config), log_stats=False)
+
+
+@contextmanager
+def _unseen(name: str) -> Iterator[None]:
+    """Hide a module: vLLM looks at what every module holds, and llvmlite's library has whatever it is asked for."""
+    hidden = sys.modules.pop(name, None)
+    try:
+        yield
+    finally:
+        if hidden is not None:
+            sys.modules[name] = hidden
+
+
+def _limits(work: Workload, engine: Engine) -> dict[str, Any]:
+    """Return memory and the longest context: as the engine has them, else what the workload needs."""
+    longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max())
+    limits: dict[str, Any] = {"max_model_len": min(engine.context_limit, longest)}
+    if engine.kv_tokens:
+        limits["num_gpu_blocks_override"] = engine.kv_blocks + 1  # one is vLLM's null block
+    return limits
+
+
+def _drafts(serving: Serving) -> dict[str, Any]:
+    """Return vLLM's speculative configuration."""
+    engine = serving.engine
+    if not engine.draft_tokens:
+        return {}
+    drafts: dict[str, Any] = {"num_speculative_tokens": engine.draft_tokens}
+    if serving.imposed:
+        from lapsbench.vllm.imposed import PROPOSER, obey  # noqa: PLC0415 - imports vLLM
+
+        obey()
+        drafts |= {"method": "custom_class", "model": PROPOSER}
+    elif engine.draft_method == "ngram":
+        drafts |= {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+    else:
+        raise UsageError("takes a draft model of its own", where=f"draft method {engine.draft_method}", hint="ngram")
+    return {"speculative_config": drafts}
