@@ -28,7 +28,7 @@ CLEAN = re.compile(r"; 0 requests live, 0 KV blocks held$")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny.save(tmp_path_factory.mktemp("model"))
+    return tiny.save(tmp_path_factory.mktemp("model"), hidden_size=128)
 
 
 @pytest.mark.parametrize(
