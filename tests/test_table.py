@@ -51,7 +51,7 @@ def two(**other):
 
 GOLDEN = """\
 chat on h100/qwen3, load 0.7 (0.685 req/s), 1 seed, predict noisy:sigma=0.5
-engine: batch 64, 3 draft tokens, prefill unlimited, KV cache 4,096 tokens, on preempt keep
+engine: ideal, batch 64, 3 draft tokens, prefill unlimited, KV cache 4,096 tokens, on preempt keep
 arrivals 1,000 = 1,000 finished + 0 rejected + 0 unfinished, under every policy
 
                         JCT    JCT    JCT   TTFT    TPOT   slow-  mean JCT     JCT, log

@@ -55,7 +55,7 @@ class Server:
             return json.load(answer)
 
 
-def command(model, port, options, scheduler="Scheduler", *more):
+def command(model, port, options, *more):
     return [
         *(
             sys.executable,
@@ -68,7 +68,7 @@ def command(model, port, options, scheduler="Scheduler", *more):
         ),
         *("--dtype", "float32", "--max-model-len", "256", "--max-num-seqs", "4", "--block-size", "32"),
         *("--num-gpu-blocks-override", "20", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)),
-        *("--scheduler-cls", f"lapsbench.vllm.{scheduler}", "--additional-config", json.dumps({"lapsbench": options})),
+        *("--scheduler-cls", "lapsbench.vllm.Scheduler", "--additional-config", json.dumps({"lapsbench": options})),
         *more,
     ]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import re
+import shlex
+import subprocess
 
 import aiohttp
 import pytest
 import tiny
-from serving import serving, start
+from serving import ROOT, serving, start
 
 PROFILE = "h100-llama3.1-8b-eagle3"
 FILE = """
@@ -25,7 +28,7 @@ CLEAN = re.compile(r"; 0 requests live, 0 KV blocks held$")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return tiny.save(tmp_path_factory.mktemp("model"))
+    return tiny.save(tmp_path_factory.mktemp("model"), hidden_size=128)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,22 @@ def test_a_server_with_the_plug_in_serves_counts_and_logs(tmp_path, model, optio
     assert server.ours[0].startswith(f"policy {options['policy'].removeprefix('mine.py:').replace('_', '-')}")
     assert CLEAN.search(server.ours[-1]), server.ours
     assert (tmp_path / "steps.jsonl").read_text().startswith('{"schema":"lapsbench.steps/1"')
+
+
+def test_the_page_serves_as_printed(tmp_path, model):
+    page = (ROOT / "docs" / "vllm.md").read_text()
+    _, serve, ask = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1].replace("\\\n", "").strip().split("\n\n")
+    python, *flags = [word.replace("MODEL", model) for word in shlex.split(serve)]
+    assert (python, flags[:2]) == ("python", ["-m", "vllm.entrypoints.openai.api_server"])
+    options = json.loads(flags[flags.index("--additional-config") + 1])["lapsbench"]
+    assert flags[flags.index("--scheduler-cls") + 1] == "lapsbench.vllm.Scheduler"
+    with serving(tmp_path, model, options, "--served-model-name", model) as server:
+        asked = shlex.split(ask.replace("MODEL", model).replace("http://", "").replace("localhost:8000", server.url))
+        answer = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+        counted = server.get("/metrics")
+    assert answer["usage"]["completion_tokens"] <= 9
+    assert 'lapsbench:ranked_total{engine="0"}' in counted
+    assert 'lapsbench:unpredicted_total{engine="0"}' not in counted
 
 
 def test_a_broken_policy_is_one_line_and_no_server(tmp_path, model):
