@@ -111,7 +111,7 @@ def _learnt(ask: dict[str, Any]) -> dict[str, Any]:
 def _prefill_s(engine: Engine, costs: Any, longest: int) -> Floats:
     """Return what prompts of 0, 1, 2, ... tokens cost, as replayed policies see it."""
     from lapsbench.core import Workload  # noqa: PLC0415
-    from lapsbench.sim.setup import solo  # noqa: PLC0415
+    from lapsbench.sim.alone import solo  # noqa: PLC0415
 
     n = longest + 1
     prompts, none, ones = np.maximum(np.arange(n, dtype=np.int32), 1), np.zeros(n, np.int32), np.ones(n, np.int32)
