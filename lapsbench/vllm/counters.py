@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 TOLD = {
     "ranked": "Times a policy was asked for a rank.",
@@ -19,6 +19,8 @@ TOLD = {
     "unpredicted": "Requests that came without a usable prediction of their length.",
     "rank_seconds": "Seconds spent on ranks and order.",
 }
+
+NOW = {"live_requests": "Requests that are here.", "held_blocks": "KV blocks that requests hold."}
 
 
 @dataclass
@@ -33,8 +35,10 @@ class Counters:
     steps: int = 0
     told: dict[str, float] = field(default_factory=dict)
 
-    def tell(self, engine: int) -> None:
+    def tell(self, engine: int, live: int, held: int) -> None:
         """Bring the metrics up to date."""
+        for name, value in zip(NOW, (live, held), strict=True):
+            _gauge(name).labels(str(engine)).set(value)
         for name in TOLD:
             total = getattr(self, name)
             if total != self.told.get(name, 0):
@@ -52,3 +56,8 @@ class Counters:
 @cache
 def _metric(name: str) -> Any:
     return Counter(f"lapsbench:{name}", TOLD[name], ("engine",))
+
+
+@cache
+def _gauge(name: str) -> Any:
+    return Gauge(f"lapsbench:{name}", NOW[name], ("engine",), multiprocess_mode="livesum")

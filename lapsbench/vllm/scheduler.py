@@ -155,17 +155,24 @@ class Ranked(VllmScheduler):
 
     def make_stats(self, *args: Any, **kwargs: Any) -> Any:
         """Bring our metrics up to date with vLLM's."""
+        self.tell()
+        return super().make_stats(*args, **kwargs)
+
+    def tell(self) -> None:
+        """Tell what was counted, and what is there now."""
         if self.log_stats:
             self.counters.ranked = self.board.ranked
-            self.counters.tell(self.vllm_config.parallel_config.data_parallel_index)
-        return super().make_stats(*args, **kwargs)
+            self.counters.tell(self.vllm_config.parallel_config.data_parallel_index, len(self.jobs), self.held())
+
+    def held(self) -> int:
+        """Return the KV blocks that requests hold."""
+        pool = self.kv_cache_manager.block_pool
+        return int(pool.num_gpu_blocks - 1 - pool.get_num_free_blocks())  # one is vLLM's null block
 
     def shutdown(self) -> None:
         """Say what was counted."""
         self.counters.ranked = self.board.ranked
-        pool = self.kv_cache_manager.block_pool
-        held = pool.num_gpu_blocks - 1 - pool.get_num_free_blocks()  # one is vLLM's null block
-        logger.info("lapsbench: %s; %d requests live, %d KV blocks held", self.counters, len(self.jobs), held)
+        logger.info("lapsbench: %s; %d requests live, %d KV blocks held", self.counters, len(self.jobs), self.held())
         super().shutdown()
         if self.log:
             self.log.close()
@@ -311,6 +318,8 @@ class Ranked(VllmScheduler):
         self.board.book(rows, end_s - began_s, end_s, number)
         for each in known.keys() - self.requests.keys():
             self.forget(each, "finished")
+        if known.keys() - self.requests.keys():
+            self.tell()
         self.ended_s = end_s
         return outputs
 
