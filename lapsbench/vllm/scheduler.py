@@ -3,7 +3,8 @@
 A preemptive policy ranks running and waiting requests alike, and the best run; what the others hold is dropped
 ("recompute") or kept until the chosen need it ("keep"). A non-preemptive one orders the queue. All else is vLLM's.
 
-`additional_config["lapsbench"]`: `policy`, `on_preempt`, `log` (a file for the step log). Predictions come with the request (`extra_args`).
+`additional_config["lapsbench"]`: `policy`, `on_preempt`, `log` (a file for the step log). Predictions come with the
+request (`extra_args`).
 """
 
 from __future__ import annotations
