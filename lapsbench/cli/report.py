@@ -67,10 +67,10 @@ def _print_logs(paths: Sequence[str], *, quiet: bool) -> None:
     from lapsbench.report.steps import heading, row
     from lapsbench.store.steps import parse
 
-    logs = {path: parse(files.text(Path(path)), path) for path in paths}
-    remark([f"{path}: {note}" for path, log in logs.items() for note in log.notes], quiet=quiet)
-    typer.echo("".join(f"{path}: {heading(log)}\n" for path, log in logs.items()))
-    typer.echo(laid_out([row(Path(path).name, summarize(log)) for path, log in logs.items()]), nl=False)
+    logs = [(path, parse(files.text(Path(path)), path)) for path in paths]
+    remark([f"{path}: {note}" for path, log in logs for note in log.notes], quiet=quiet)
+    typer.echo("".join(f"{path}: {heading(log)}\n" for path, log in logs))
+    typer.echo(laid_out([row(Path(path).name, summarize(log)) for path, log in logs]), nl=False)
 
 
 def _open(folders: Sequence[str], *, plots: bool, quiet: bool) -> tuple[list[Run], list[Subject]]:

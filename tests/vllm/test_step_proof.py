@@ -95,7 +95,7 @@ class Fed(Vllm):
         self.taken_out.append({job.request for job in self.live if job.preemptions > before[job.request]})
         return step
 
-    def steps(self):
+    def proven(self):
         self.run()
         sizes = [
             {part.job.request: (part.tokens, part.cached, part.drafts, part.emitted) for part in step.parts}
@@ -105,7 +105,7 @@ class Fed(Vllm):
 
 
 @njit
-def look(sim, emitted, ran, preempted):
+def look(sim, emitted, ran):
     """Note of everybody who has arrived what was emitted, the last step they were in, and -1 where they have left."""
     for request in range(sim.next_request):
         if gone(sim, request):
@@ -123,15 +123,15 @@ def compiled_steps(case, log):
         advance.compile((RANKS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()
     run.owned["step_s"][:] = run.owned["chunk_s"][:] = 0.0
-    emitted, ran, preempted = (np.zeros(len(work), np.int64) for _ in range(3))
+    emitted, ran = np.zeros(len(work), np.int64), np.full(len(work), -2)
     steps = []
     for number, (start_s, end_s) in enumerate(zip(log.admit_s, log.end_s, strict=True)):
         run.sim.now_s = start_s
         run.owned["step_s"][OVERHEAD] = end_s - start_s
-        before, here = emitted.copy(), ran >= 0
+        before, gone_before = emitted.copy(), ran == -1
         advance(compiled(policy), run.sim, 1)
-        look(run.sim, emitted, ran, preempted)
-        left = here & (ran < 0)
+        look(run.sim, emitted, ran)
+        left = (ran == -1) & ~gone_before
         emitted[left] = work.output_tokens[left]
         batch = np.flatnonzero(left | (ran == number))
         steps.append({int(request): int(emitted[request] - before[request]) for request in batch})
@@ -142,7 +142,7 @@ def compiled_steps(case, log):
 def test_the_reference_composes_the_same_steps(served, case, record_property):
     log = log_of(served, case)
     theirs = composed(log)
-    assert not (found := first_difference(theirs, Fed(*case.ready()).feed(log).steps(), log)), found
+    assert not (found := first_difference(theirs, Fed(*case.ready()).feed(log).proven(), log)), found
     record_property("step proof", f"{case.name}: {len(theirs)} steps, {sum(len(out) for _, out in theirs)} preemptions")
 
 
