@@ -15,7 +15,9 @@ LINES = LOG.read_text().splitlines()
 def test_a_report_counts_what_was_served(tmp_path):
     done = lapsbench(f"report {LOG}", tmp_path).fine()
     heading, _, names, values = done.out.splitlines()
-    assert heading.endswith("vllm 0.32.0: srpt, recompute, max batch 2, draft tokens 1, batched tokens 64, kv tokens 640")
+    assert heading.endswith(
+        "vllm 0.32.0: srpt, recompute, max batch 2, draft tokens 1, batched tokens 64, kv tokens 640"
+    )
     told = dict(zip(names.split(), values.split(), strict=False))
     assert told["requests"] == "5"
     assert [told[name] for name in ("finished", "aborted", "rejected")] == ["2", "1", "1"]

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders that `replay --out` kept, or step logs.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Folders that `replay --out` kept, or step logs.")
+    ],
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one page that opens offline.")] = None,
     markdown: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Write Markdown, plots beside it; - for stdout, no plots.")

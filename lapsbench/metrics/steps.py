@@ -1,4 +1,4 @@
-"""What a step log says of an engine: who waited how long, how full the steps were, how often somebody lost their place."""
+"""What a step log says of an engine: who waited how long, how full the steps were, who lost their place."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _decodes(log: Steps) -> Bools:
     for row, (who, new) in enumerate(zip(request.tolist(), emitted.tolist(), strict=True)):
         context[row] = prompt[who] + before[who]
         before[who] += new
-    begun = context > prompt[request]
+    begun: Bools = context > prompt[request]
     return begun & (log.column("tokens") == log.column("drafts") + 1) & (log.column("cached") >= context - 1)
 
 

@@ -12,7 +12,7 @@ from lapsbench.vllm import VERSION
 
 LINE = (
     "replay --engine {engine} --limit 60 --profile cpu-smollm2-135m-ngram --policy fcfs --policy srpt --policy laps-sd "
-    "--load 0.9 --trials 2 --kv-tokens 6000 --batched-tokens 512 --on-preempt {on_preempt} --scheduling {scheduling} "
+    "--load 0.9 --repeats 2 --kv-tokens 6000 --batched-tokens 512 --on-preempt {on_preempt} --scheduling {scheduling} "
     "--out {engine} --quiet"
 )
 

@@ -1,6 +1,6 @@
 """The real engine composes the steps that the simulator composes: in every step the same requests, tokens and drafts.
 
-SmolLM2-135M on the CPU, in few KV blocks. The simulator is told how long each step took, and nothing else.
+Some layers of SmolLM2-135M on the CPU, in few KV blocks. The simulator is told how long each step took, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numba import from_dtype, int64, njit
-from serving import IMPOSED, NGRAM
+from serving import IMPOSED, NGRAM, PROVEN, Proof
 
 from lapsbench.policies.binding import RANKS_TYPE, compiled
 from lapsbench.sim.cost import OVERHEAD
@@ -33,7 +33,8 @@ named = pytest.mark.parametrize("case", IMPOSED, ids=lambda case: case.name)
 def served(tmp_path_factory):
     """Serve every case on the real engine."""
     folder = tmp_path_factory.mktemp("served")
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1"}
+    tests = Path(__file__).parents[1]
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}"}
     command = [sys.executable, str(Path(__file__).with_name("serving.py")), str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -139,11 +140,11 @@ def compiled_steps(case, log):
 
 
 @named
-def test_the_reference_composes_the_same_steps(served, case, record_property):
+def test_the_reference_composes_the_same_steps(served, case):
     log = log_of(served, case)
     theirs = composed(log)
     assert not (found := first_difference(theirs, Fed(*case.ready()).feed(log).proven(), log)), found
-    record_property("step proof", f"{case.name}: {len(theirs)} steps, {sum(len(out) for _, out in theirs)} preemptions")
+    PROVEN.append(Proof(case.name, len(theirs), sum(len(out) for _, out in theirs)))
 
 
 @named
