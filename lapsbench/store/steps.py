@@ -1,7 +1,7 @@
 """A step log, as `lapsbench.vllm` writes it: who arrived and left, and what every step did for whom.
 
-JSON lines: a header, then a line when a request arrives or leaves, and one a step (docs/vllm.md). A line that was cut
-off at the very end, as a killed server leaves it, is passed over and said.
+JSON lines: a header, then a line when a request arrives or leaves, and one a step (docs/step-log.md). A line that was
+cut off at the very end, as a killed server leaves it, is passed over and said.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
     from lapsbench.core import Floats, Longs
 
@@ -104,7 +102,7 @@ def parse(content: bytes, where: str) -> Steps:
         hint = "a log that lapsbench.vllm wrote: its first line names the schema"
         raise LapsbenchError("is no step log", where=where, hint=hint)
     lines = content.split(b"\n")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if last := lines.pop():
         notes = (f"line {len(lines) + 1} is cut off: passed over",)
         lines = lines or [last]
@@ -131,8 +129,8 @@ class _Reading:
     def steps(self, notes: tuple[str, ...]) -> Steps:
         times = np.array(self.times, np.float64).reshape(-1, 3)
         rows = np.array(self.rows, np.int64).reshape(-1, len(ROW))
-        columns: list[NDArray[np.float64]] = [times[:, i].copy() for i in range(3)]
-        return Steps(self.header, tuple(self.arrivals), self.departures, *columns, rows, notes)
+        start_s, end_s, admit_s = times.T.copy()
+        return Steps(self.header, tuple(self.arrivals), self.departures, start_s, end_s, admit_s, rows, notes)
 
     def take(self, text: bytes) -> None:
         """Take the next line."""

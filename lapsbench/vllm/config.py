@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import os
 import tempfile
 from functools import cache
@@ -74,7 +73,7 @@ def _made(method: str) -> Any:
         else:
             drafts["model"] = _stub(Path(folder, "draft"))
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")  # GiB; asked for, never taken
-        logging.getLogger("vllm").setLevel(logging.ERROR)  # what it says is about a server that is not there
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")  # what it says is about a server that is not there
         return EngineArgs(
             model=_stub(Path(folder, "model")),
             skip_tokenizer_init=True,

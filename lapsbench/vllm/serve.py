@@ -236,10 +236,14 @@ def _unseen(name: str) -> Iterator[None]:
 
 
 def _limits(work: Workload, engine: Engine) -> dict[str, Any]:
-    """Return memory and the longest context: as the engine has them, else what the workload needs."""
-    longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max())
-    limits: dict[str, Any] = {"max_model_len": min(engine.context_limit, longest)}
+    """Return memory and the longest context: as the engine has them, else more than the workload needs.
+
+    Just below the longest context vLLM drafts for nobody in the batch.
+    """
+    longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max()) + 2 * engine.draft_tokens + 1
+    limits: dict[str, Any] = {"max_model_len": engine.context_limit if engine.max_model_len else longest}
     if engine.kv_tokens:
+        limits["max_model_len"] = min(limits["max_model_len"], engine.context_limit)
         limits["num_gpu_blocks_override"] = engine.kv_blocks + 1  # one is vLLM's null block
     return limits
 

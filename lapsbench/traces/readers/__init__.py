@@ -23,6 +23,7 @@ from lapsbench.traces.readers import (
     mooncake,
     native,
     serving,
+    steps,
     vidur,
 )
 from lapsbench.traces.readers.lengths import lengths_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 READERS: tuple[Reader, ...] = (
     native.READER,
+    steps.READER,
     azure.READER,
     azure_ms.READER,
     burstgpt.READER,
