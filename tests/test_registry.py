@@ -33,6 +33,7 @@ def test_every_policy_of_the_design_is_built_in_and_oracles_come_last():
         "las",
         "ltr",
         "mlfq",
+        "priority",
         "sjf",
         "srpt",
         "srpt-accept",
