@@ -51,7 +51,7 @@ def test_a_server_with_the_plug_in_serves_counts_and_logs(tmp_path, model, optio
     assert [answer["usage"]["completion_tokens"] for answer in answers] == [9, 5]
     counted = dict(re.findall(r"^lapsbench:(\w+)_total\{engine=\"0\"\} (\S+)", metrics, re.MULTILINE))
     assert float(counted["unpredicted"]) == 1
-    assert float(counted["ranked"]) > 2
+    assert float(counted["ranked"]) >= 2  # a rank that cannot change is asked once
     assert float(counted["rank_seconds"]) > 0
     assert server.ours[0].startswith(f"policy {options['policy'].removeprefix('mine.py:').replace('_', '-')}")
     assert all(line in metrics for line in CLEAN), metrics
