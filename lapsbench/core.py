@@ -41,6 +41,8 @@ FINISHED, REJECTED, UNFINISHED = 0, 1, 2
 
 TOKENS_MOST = 10_000_000
 """Of a prompt, and of an output: the longest context any model was published with. More is a mistake, as INT_MAX is."""
+PRIORITY_MOST = 1 << 30
+"""Of a priority, either way: it is kept in 32 bits."""
 CALIBRATION = "calibration sample"
 """In `Policy.knows`: the policy learns from requests that are not in the replayed trace."""
 SCRATCH = 40
@@ -107,6 +109,7 @@ class Trace:
         output_tokens: int32 [N], >= 1.
         category, client_id, prompt_id: strings [N], where the trace has them.
         predicted_tokens: float64 [N], where the trace brings its own predictions.
+        priority: int32 [N], lower is more urgent, where the trace says so.
         notes: what the reader had to do (rows sorted, dropped, ...), for people.
         provenance: where it comes from, as JSON-able values.
     """
@@ -119,6 +122,7 @@ class Trace:
     client_id: Strings | None = None
     prompt_id: Strings | None = None
     predicted_tokens: Floats | None = None
+    priority: Ints | None = None
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
 

@@ -232,7 +232,8 @@ def _source(policy: Policy) -> str:
 
 def _trace_key(trace: Trace) -> str:
     columns = (trace.category, trace.client_id, trace.prompt_id, trace.predicted_tokens)
-    return content_key(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *columns)
+    told = () if trace.priority is None else (trace.priority,)  # without it, the key of older runs
+    return content_key(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, *columns, *told)
 
 
 def _profile_key(plan: Plan) -> str:

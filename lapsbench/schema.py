@@ -32,6 +32,7 @@ TRACE_OPTIONAL = pa.schema(
         ("client_id", pa.string()),
         ("prompt_id", pa.string()),
         ("predicted_tokens", pa.float64()),
+        ("priority", pa.int32()),
     ]
 )
 COST = pa.schema(

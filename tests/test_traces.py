@@ -158,6 +158,7 @@ def test_csv_jsonl_and_parquet_of_one_trace_read_the_same(file, tmp_path):
         "client_id": ["a", "b", "a"],
         "prompt_id": ["p1", "p2", "p3"],
         "predicted_tokens": [4.5, 0.0, 6.0],
+        "priority": [-1, 0, 2],
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     csv = ",".join(columns) + "\n" + "".join(",".join(f'"{value}"' for value in row.values()) + "\n" for row in rows)
@@ -200,10 +201,10 @@ def test_jsonl_rows_may_bring_keys_the_first_lacks(file):
 
 
 def test_a_saved_trace_opens_as_it_was(tmp_path):
-    trace = replace(generate(CHAT, 50, 0), predicted_tokens=np.arange(50.0))
+    trace = replace(generate(CHAT, 50, 0), predicted_tokens=np.arange(50.0), priority=np.arange(50, dtype=np.int32))
     save_trace(trace, tmp_path / "chat.parquet")
     again = open_trace(str(tmp_path / "chat.parquet"))
-    for name in ("arrival_s", "prompt_tokens", "output_tokens", "client_id", "predicted_tokens"):
+    for name in ("arrival_s", "prompt_tokens", "output_tokens", "client_id", "predicted_tokens", "priority"):
         assert getattr(again, name).tolist() == getattr(trace, name).tolist()
     assert again.provenance["seed"] == 0
 
@@ -364,6 +365,21 @@ def test_negative_tokens_are_an_error_in_azure_files_too(file):
 def test_a_bad_prediction_is_named(file):
     text = refused(file("arrival_s,prompt_tokens,output_tokens,predicted_tokens\n0,1,1,5\n1,1,1,nan\n"))
     assert "row 2, column 'predicted_tokens'" in text
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [("high", "'high' is not a number"), ("0.5", "'0.5' is not a whole"), ("9e9", "'9e9' is beyond 1,073,741,824")],
+)
+def test_a_bad_priority_is_named(file, cell, said):
+    text = refused(file(f"arrival_s,prompt_tokens,output_tokens,priority\n0,1,1,\n1,1,1,{cell}\n"))
+    assert f"row 2, column 'priority': {said}" in text
+
+
+def test_a_missing_priority_is_0_and_its_column_may_have_another_name(file):
+    path = file("at,in,out,urgent\n0,1,1,\n1,1,1,7\n")
+    trace = open_trace(path, columns="arrival=at,prompt=in,output=out,priority=urgent")
+    assert trace.priority.tolist() == [0, 7]
 
 
 def test_a_missing_column_is_named_with_those_there_are(file, tmp_path):

@@ -42,7 +42,8 @@ def _lines(found: Description) -> Iterator[str]:
     named = {"clients": found.clients, "categories": found.categories, "prompts": found.prompts}
     there = [f"{number:,} {name}" for name, number in named.items() if number is not None]
     there += ["predictions"] if found.predictions else []
-    yield f"also has          {', '.join(there) or 'no clients, categories, prompts or predictions'}"
+    there += ["priorities"] if found.priorities else []
+    yield f"also has          {', '.join(there) or 'no clients, categories, prompts, predictions or priorities'}"
     yield ""
     yield from laid_out(_quantiles(found)).splitlines()
     yield f"rank correlation of prompt and output: {_number(numbers.rank_correlation)}"

@@ -148,6 +148,7 @@ def _ready(trace: Trace, drawn: Assignment, accept_runs: Bytes, predicted: Float
         recording_tokens=drawn.recording_tokens,
         recording_shift=drawn.recording_shift,
         accept_runs=accept_runs,
+        **({} if trace.priority is None else {"priority": trace.priority}),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from lapsbench.core import TOKENS_MOST
+from lapsbench.core import PRIORITY_MOST, TOKENS_MOST
 from lapsbench.errors import LapsbenchError
 from lapsbench.traces import causes
 from lapsbench.traces.frame import count
@@ -49,6 +49,20 @@ def outputs(table: Table, column: str) -> Ints:
         LapsbenchError: as for `tokens`; or no row has a value.
     """
     return tokens(table, column, least=0, absent=np.ones(table.frame.height, dtype=np.bool_))
+
+
+def priorities(table: Table, column: str | None) -> Ints | None:
+    """Return int32 [N], whole numbers, 0 where a value is missing; None where the file has no such column.
+
+    Raises:
+        LapsbenchError: a value is no number, not whole, or beyond `PRIORITY_MOST`.
+    """
+    if column not in table.frame.columns:
+        return None
+    values = _numbers(table, column, np.ones(table.frame.height, dtype=np.bool_))
+    refuse(table, column, values != values.floor(), "is not a whole number", hint="0, 1, 2: lower is more urgent")
+    refuse(table, column, values.abs() > PRIORITY_MOST, f"is beyond {PRIORITY_MOST:,}", hint="small numbers")
+    return values.cast(pl.Int32).to_numpy(writable=True)
 
 
 def strings(table: Table, column: str | None) -> Strings | None:

@@ -54,6 +54,7 @@ class Columns:
     client: str | None = None
     prompt_id: str | None = None
     predicted: str | None = None
+    priority: str | None = None
     ok: Ok | None = None
 
     @classmethod
@@ -88,7 +89,7 @@ class Columns:
     @property
     def optional(self) -> tuple[str, ...]:
         """Further columns to read."""
-        return (*self.text, *((self.predicted,) if self.predicted else ()))
+        return (*self.text, *(name for name in (self.predicted, self.priority) if name))
 
     @property
     def text(self) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Description:
     categories: int | None
     prompts: int | None
     predictions: bool
+    priorities: bool
     notes: tuple[str, ...]
     format: str
     label: str
@@ -47,6 +48,7 @@ def describe(trace: Trace) -> Description:
         categories=_different(trace.category),
         prompts=_different(trace.prompt_id),
         predictions=trace.predicted_tokens is not None,
+        priorities=trace.priority is not None,
         notes=trace.notes,
         format=str(trace.provenance.get("format", "")),
         label=str(trace.provenance.get("label", "")),

@@ -46,6 +46,7 @@ def served(
     client_id: Strings | None = None,
     prompt_id: Strings | None = None,
     predicted_tokens: Floats | None = None,
+    priority: Ints | None = None,
 ) -> Trace:
     """Return the requests of somebody else's log, the first arrival at 0.
 
@@ -79,6 +80,7 @@ def served(
         client_id=pick(client_id),
         prompt_id=pick(prompt_id),
         predicted_tokens=pick(predicted_tokens),
+        priority=pick(priority),
         notes=(*table.notes, *arrivals.notes, *notes),
         provenance={
             **check.origin(table, reader),

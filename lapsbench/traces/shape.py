@@ -123,5 +123,6 @@ def _take(trace: Trace, rows: NDArray[np.int64], note: str) -> Trace:
         client_id=pick(trace.client_id),
         prompt_id=pick(trace.prompt_id),
         predicted_tokens=pick(trace.predicted_tokens),
+        priority=pick(trace.priority),
         notes=(*trace.notes, note) if note else trace.notes,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lapsbench.core import PRIORITY_MOST
 from lapsbench.policies.predictors import length_class
 from lapsbench.vllm.calibrate import CLASSES
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from vllm.v1.request import Request
 
     from lapsbench.vllm.calibrate import Learnt
-
-MOST = 1 << 30
-"""Of a priority, either way: it is kept in 32 bits."""
 
 
 def brought(request: Request) -> Mapping[str, Any]:
@@ -59,7 +57,7 @@ def seen(request: Request, extra: Mapping[str, Any], learnt: Learnt) -> tuple[di
         "predicted_class": int(length_class(np.array(tokens))) if of_class is None else of_class,
         "predicted_rounds": _number(extra.get("predicted_rounds"), 0.0),
         "prefill_s": prefill,
-        "priority": max(-MOST, min(request.priority, MOST)),
+        "priority": max(-PRIORITY_MOST, min(request.priority, PRIORITY_MOST)),
     }, predicted
 
 

@@ -86,4 +86,5 @@ def requests(
         client_id=check.strings(table, columns.client),
         prompt_id=check.strings(table, columns.prompt_id),
         predicted_tokens=check.times(table, columns.predicted) if columns.predicted else None,
+        priority=check.priorities(table, columns.priority),
     )

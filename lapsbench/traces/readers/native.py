@@ -1,4 +1,4 @@
-"""Our own format: arrival_s, prompt_tokens, output_tokens and four optional columns, as Parquet, CSV or JSON."""
+"""Our own format: arrival_s, prompt_tokens, output_tokens and five optional columns, as Parquet, CSV or JSON."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def _read(source: Source, failed: Failed) -> Trace:  # noqa: ARG001 - a row with
         client_id=check.strings(table, "client_id"),
         prompt_id=check.strings(table, "prompt_id"),
         predicted_tokens=check.times(table, predicted) if predicted in table.frame.columns else None,
+        priority=check.priorities(table, "priority"),
         notes=(*table.notes, *arrivals.notes),
         provenance={**table.provenance, **_clock(table, arrivals), **check.origin(table, READER.name)},
     )
