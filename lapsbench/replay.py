@@ -58,7 +58,7 @@ class Replayer:
         self._base = _base_key(self.plan, self.rules)
         with ExitStack() as held:
             # before anything is compiled or replayed: a bad --out should fail at once
-            self.folder = held.enter_context(closing(RunFolder(out))) if out is not None else None
+            self.folder = held.enter_context(closing(RunFolder(out, scenario.engine))) if out is not None else None
             self.sweep = Sweep(self.plan, say, _simulator(scenario))
             if self.folder is not None:
                 self.remarks += [self.folder.remark] if self.folder.remark else []

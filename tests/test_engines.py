@@ -82,6 +82,14 @@ def test_the_run_folder_says_whose_rules_and_adds_up(tmp_path):
     assert rows["preemptions"].sum() > 0
 
 
+def test_a_run_folder_of_another_engine_is_left_alone(tmp_path):
+    table = lapsbench(f"{SMALL} --out run", tmp_path).fine().out
+    done = lapsbench(f"{SMALL} --engine vllm --out run", tmp_path)
+    what = "holds a run of the ideal engine, and this is one of the vllm engine; try a new or empty --out folder"
+    assert (done.code, done.out, done.err) == (1, "", f"error: run: {what}\n")
+    assert lapsbench("report run", tmp_path).fine().out == table
+
+
 def test_a_folder_of_the_version_before_is_still_read(tmp_path):
     table = lapsbench(f"{SMALL} --out run", tmp_path).fine().out
     path = tmp_path / "run" / "requests.parquet"

@@ -63,14 +63,15 @@ class RunFolder:
     """One run folder, open for writing by one command at a time until `close`.
 
     Raises:
-        LapsbenchError: the folder cannot be made, holds something that is not a run, or another command writes there.
+        LapsbenchError: the folder cannot be made, holds something that is not a run or is one of another engine's
+            `rules`, or another command writes there.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rules: str) -> None:
         self.folder = folder
         self.parts = folder / "cells"
         try:
-            _refuse_foreign(folder)
+            _refuse_foreign(folder, rules)
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or error
@@ -159,15 +160,20 @@ class RunFolder:
             return file.read_row_group(row_group), facts
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Leave alone what is not a run, or the beginning of one."""
+def _refuse_foreign(folder: Path, rules: str) -> None:
+    """Leave alone what is not a run, or the beginning of one, of this engine."""
     there = names_in(folder)
     if "manifest.json" in there:
+        what = "holds a manifest.json that is not of a run"
         try:
-            mine = json.loads((folder / "manifest.json").read_bytes())["schema"] == MANIFEST
+            manifest = json.loads((folder / "manifest.json").read_bytes())
+            mine = manifest["schema"] == MANIFEST
+            theirs = manifest.get("rules", "ideal")  # runs made before there were two have none
         except (LookupError, ValueError, TypeError):
             mine = False
-        what = "holds a manifest.json that is not of a run"
+        else:
+            if mine and theirs != rules:
+                mine, what = False, f"holds a run of the {theirs} engine, and this is one of the {rules} engine"
     else:
         mine = there <= {"cells"}
         what = "holds files, but no run"
