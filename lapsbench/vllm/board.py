@@ -16,15 +16,19 @@ from lapsbench.core import JOB, SYSTEM, Policy
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
 from lapsbench.sim.memory import address, records
+from lapsbench.vllm.order import arranged, due, exchanged, heard
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from numpy.typing import NDArray
 
-    from lapsbench.core import Bools, Floats, Longs
+    from lapsbench.core import Bools, Bytes, Floats, Longs
 
 log = logging.getLogger("vllm.lapsbench")
+NUMBERS = ("rank", "number", "review_s", "review_step", "tokens", "client", "order")
+MARKS = ("live", "ran", "moved", "waits", "parked", "state", "request")
+"""Of the board's arrays, one value per place."""
 
 
 class Board:
@@ -33,7 +37,9 @@ class Board:
     Attributes:
         view: what the policy sees, field by field: a column of `core.JOB`.
         rank, number: its rank, and its place in the order of arrival.
-        ran: it took part in a step since it was ranked.
+        review_s, review_step: when its policy asked to be asked again.
+        tokens: prompt and emitted.
+        ran, moved: it took part in a step since it was ranked; it was ranked since all were put in order.
         waits, parked: it is in the queue; it keeps its memory and does not run.
         request: vLLM's own object. place: where a request is, by its name.
         ranked: how often a policy was asked.
@@ -52,14 +58,20 @@ class Board:
         self.left: list[int] = []
         self.fresh: list[int] = []
         self.blamed = False
+        self.ordered = 0
         self.order: Longs = np.zeros(0, np.int64)
         self.arrivals = self.ranked = 0
         self.jobs = records(0, JOB)
         self.rank: Floats = np.zeros(0)
+        self.review_s: Floats = np.zeros(0)
+        self.review_step: Floats = np.zeros(0)
         self.number: Longs = np.zeros(0, np.int64)
         self.client: Longs = np.zeros(0, np.int64)
+        self.tokens: Longs = np.zeros(0, np.int64)
+        self.state: Bytes = np.zeros(0, np.uint8)
         self.live: Bools = np.zeros(0, np.bool_)
         self.ran: Bools = np.zeros(0, np.bool_)
+        self.moved: Bools = np.zeros(0, np.bool_)
         self.waits: Bools = np.zeros(0, np.bool_)
         self.parked: Bools = np.zeros(0, np.bool_)
         self.request: NDArray[np.object_] = np.zeros(0, object)
@@ -71,7 +83,7 @@ class Board:
         jobs = records(size, JOB)
         jobs[:held] = self.jobs
         self.jobs = jobs
-        for name in ("rank", "number", "client", "live", "ran", "waits", "parked", "request"):
+        for name in (*NUMBERS, *MARKS):
             old = getattr(self, name)
             grown = np.zeros(size, old.dtype)
             grown[:held] = old
@@ -79,6 +91,7 @@ class Board:
         self.view = {name: self.jobs[name] for name in JOB.names or ()}
         self.at = address(self.jobs) + self.jobs.itemsize * np.arange(size)
         self.asked, self.told = np.zeros(size, np.int64), np.zeros(size)
+        self.chosen = np.zeros(size, np.int64)
         self.addresses = (address(self.asked), address(self.told), address(self.system))
         self.free += range(size - 1, held - 1, -1)
 
@@ -86,18 +99,18 @@ class Board:
 
     def add(self, known: str, request: Any, client: Hashable, fields: dict[str, Any]) -> int:
         """Give a request a place; `fields` are those of `core.JOB` that are not 0 at its arrival."""
-        if not self.free:
-            self.sorted()  # frees the places of those who left
-        if not self.free:
+        if not self.free:  # the places of those who left are free once they are out of the order
             self._grow(2 * len(self.jobs))
         place = self.place[known] = self.free.pop()
         self.jobs[place] = np.zeros(1, JOB)[0]
         for name, value in fields.items():
             self.view[name][place] = value
         self.view["review_s"][place] = self.view["review_step"][place] = math.inf
+        self.review_s[place] = self.review_step[place] = math.inf
         self.request[place], self.number[place], self.rank[place] = request, self.arrivals, math.inf
         self.client[place] = self.clients.number(client)
         self.live[place], self.ran[place], self.waits[place] = True, False, False
+        self.tokens[place] = fields["prompt_tokens"]
         self.fresh.append(place)
         self.arrivals += 1
         return place
@@ -125,10 +138,8 @@ class Board:
         """Return the places of those to ask again: they ran, their review is due, or the policy wants all of them."""
         if self.policy.rerank == "step":
             return np.flatnonzero(self.live)
-        due = self.ran
-        if self.reviews:
-            due = due | (self.live & ((self.view["review_s"] <= now_s) | (self.view["review_step"] <= step)))
-        return np.flatnonzero(due)
+        count = due(self.chosen, self.live, self.ran, self.review_s, self.review_step, now_s, step)
+        return self.chosen[:count]
 
     def ask(self, places: Longs, now_s: float, step: int) -> None:
         """Ask the policy."""
@@ -141,47 +152,38 @@ class Board:
         self.now_s[0], self.step[0] = now_s, step
         np.take(self.at, places, out=self.asked[:count])
         asked, told, system = self.addresses
-        worst = self.ask_many(asked, told, count, system)
-        ranks = self.told[:count]
-        if math.isnan(worst):
-            self._blame(ranks)
-        self.rank[places] = ranks
+        self.ask_many(asked, told, count, system)
+        if not heard(places, self.told, self.rank, self.moved):
+            self._blame()
+        if self.reviews:
+            for name, kept in (("review_s", self.review_s), ("review_step", self.review_step)):
+                kept[places] = self.view[name][places]
         self.ranked += count
 
-    def _blame(self, ranks: Floats) -> None:
-        """Rank last what the policy cannot rank: a server goes on."""
+    def _blame(self) -> None:
+        """Say whose fault it is that some go last."""
         if not self.blamed:
             self.blamed = True
             log.warning("lapsbench: policy %r returned NaN; such requests go last. Guard divisions", self.policy.name)
-        ranks[np.isnan(ranks)] = math.inf
 
     def sorted(self) -> Longs:
         """Return the places of all, by rank, then by arrival."""
-        order = np.concatenate([self.order, np.array(self.fresh, np.int64)]) if self.fresh else self.order
-        order = order[self.live[order]]
+        count = self.ordered + len(self.fresh)
+        self.order[self.ordered : count] = self.fresh
         self.free += self.left
         self.fresh, self.left = [], []
-        ranks = self.rank[order]
-        by_rank = np.argsort(ranks, kind="stable")  # nearly in order already, which it makes use of
-        order, ranks = order[by_rank], ranks[by_rank]
-        tied = ranks[1:] == ranks[:-1]
-        if tied.any():
-            number = self.number[order]
-            if (tied & (number[1:] < number[:-1])).any():
-                order = order[np.lexsort((number, ranks))]
-        self.order = order
+        kept = arranged(self.order, count, self.chosen, self.live, self.moved, self.rank, self.number)
+        self.ordered = kept if kept >= 0 else ~kept
+        order = self.order[: self.ordered]
+        if kept < 0:
+            order[:] = order[np.lexsort((self.number[order], self.rank[order]))]
         return order
 
-    def places_of_running(self, best: Longs, running: int, *, parked: bool) -> Longs | None:
-        """Return who of the best runs, where nobody else does and none of them is parked: most steps exchange nobody.
-
-        None where somebody is to be exchanged, or where vLLM has live requests that neither run, wait nor are parked.
-        """
-        runs = self.live & ~(self.waits | self.parked)
-        mine = best[runs[best]]
-        if len(mine) != running or np.count_nonzero(runs) != running or (parked and self.parked[best].any()):
-            return None
-        return mine
+    def exchanged(self, best: Longs, running: Longs) -> tuple[Longs, Longs]:
+        """Return who of the best runs or is parked, best first, and who of the running is not among them."""
+        state, runs, out = self.state, self.chosen, self.asked
+        stay, gone = exchanged(best, running, self.parked, state, runs, out)
+        return runs[:stay], out[:gone]
 
     def worse(self, place: int) -> tuple[float, int]:
         """Return what the worst has most of: rank, then arrival."""
@@ -200,6 +202,7 @@ class Board:
         view["rounds"][places] += rounds.astype(np.int32)
         view["accepted_tokens"][places] += ((emitted - 1) * rounds).astype(np.int32)
         view["emitted_tokens"][places] += emitted.astype(np.int32)
+        self.tokens[places] += emitted
         view["prefill_left_tokens"][places] = left
         view["attained_s"][places] += elapsed_s
         view["last_run_s"][places] = ended_s

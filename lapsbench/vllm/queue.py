@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from vllm.v1.core.sched.request_queue import RequestQueue
 
 if TYPE_CHECKING:
@@ -16,28 +17,44 @@ if TYPE_CHECKING:
 
 
 class RankedQueue(RequestQueue):
-    """The waiting requests; `arrange` puts them in order once a step."""
+    """The waiting requests; `arrange` puts them in order once a step, and they are listed once somebody looks."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self.items: list[Request] = []
+        self.order: Longs = np.zeros(0, np.int64)  # of places, among them those of all who wait and are not listed
+        self.listed: list[Request] | None = []
+        self.behind: list[Request] = []
+        self.count = 0
 
     def arrange(self, order: Longs) -> None:
-        """Put those who wait in this order of places."""
-        self.items = self.board.request[order[self.board.waits[order]]].tolist()
+        """Put those who wait in this order of places, which stays as it is until the next."""
+        self.order, self.listed = order, None
+        self.behind.clear()
+
+    @property
+    def items(self) -> list[Request]:
+        """Those who wait, in order."""
+        if self.listed is None:
+            self.listed = self.board.request[self.order[self.board.waits[self.order]]].tolist()
+        if self.behind:
+            self.listed += self.behind
+            self.behind.clear()
+        return self.listed
 
     def _mark(self, request: Request, *, waits: bool) -> None:
         self.board.waits[self.board.place[request.request_id]] = waits
+        self.count += 1 if waits else -1
 
     def add_request(self, request: Request) -> None:
         """Put a request behind the others."""
+        self.behind.append(request)
         self._mark(request, waits=True)
-        self.items.append(request)
 
     def pop_request(self) -> Request:
         """Take the first."""
-        self._mark(self.items[0], waits=False)
-        return self.items.pop(0)
+        first = self.items.pop(0)
+        self._mark(first, waits=False)
+        return first
 
     def peek_request(self) -> Request:
         """Look at the first."""
@@ -45,8 +62,8 @@ class RankedQueue(RequestQueue):
 
     def prepend_request(self, request: Request) -> None:
         """Put a request in front."""
-        self._mark(request, waits=True)
         self.items.insert(0, request)
+        self._mark(request, waits=True)
 
     def prepend_requests(self, requests: Iterable[Request]) -> None:
         """Put requests in front, the first given last."""
@@ -55,23 +72,23 @@ class RankedQueue(RequestQueue):
 
     def remove_request(self, request: Request) -> None:
         """Take a request out."""
-        self._mark(request, waits=False)
         self.items.remove(request)
+        self._mark(request, waits=False)
 
     def remove_requests(self, requests: Iterable[Request]) -> None:
         """Take requests out."""
-        gone = set(requests)
-        for request in gone.intersection(self.items):
+        gone = set(requests).intersection(self.items)
+        self.listed = [request for request in self.items if request not in gone]
+        for request in gone:
             self._mark(request, waits=False)
-        self.items = [request for request in self.items if request not in gone]
 
     def __bool__(self) -> bool:
         """Say whether anybody waits."""
-        return bool(self.items)
+        return self.count > 0
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return len(self.items)
+        return self.count
 
     def __iter__(self) -> Iterator[Request]:
         """Return those who wait, in order."""

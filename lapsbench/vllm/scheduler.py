@@ -201,43 +201,39 @@ class Ranked(VllmScheduler):
 
     def preempt(self, order: Longs) -> None:
         """Let only the best run, in rank order; drop or park the others."""
-        best = order[: self.max_num_active_reqs]
-        places = self.board.places_of_running(best, len(self.running), parked=bool(self.parked))
-        if places is None:
-            self.exchange(best.tolist())
-        else:
-            self.running = self.board.request[places].tolist()
+        best, board = order[: self.max_num_active_reqs], self.board
+        places = map(board.place.__getitem__, [request.request_id for request in self.running])
+        running = np.fromiter(places, np.int64, len(self.running))
+        runs, out = board.exchanged(best, running)
+        self.running = board.request[runs].tolist()
+        back = runs[board.parked[runs]] if self.parked else runs[:0]
+        for request in board.request[back]:
+            del self.parked[request.request_id]
+        board.parked[back] = False
+        if len(out):
+            self.take_out(out)
         if self.parked:
             self.make_room(best)
 
-    def exchange(self, best: list[int]) -> None:
-        """Take out who is not among the best, and bring back who is and was parked."""
-        jobs, board = self.jobs, self.board
-        chosen = dict(zip(best, range(len(best)), strict=True))
-        everyone = list(self.running)
-        self.running = [request for request in everyone if jobs[request.request_id].place in chosen]
-        for request in everyone:
-            place = jobs[request.request_id].place
-            if place in chosen:
-                continue
+    def take_out(self, places: Longs) -> None:
+        """Park who runs and must not, or drop what they hold."""
+        requests = self.board.request[places].tolist()
+        if self.keep:
+            self.board.parked[places] = True
+            self.parked.update((request.request_id, request) for request in requests)
+            self.counters.preempted += len(requests)
+        for request in requests:
             if self.keep:
-                self.parked[request.request_id] = request
-                board.parked[place] = True
                 request.num_preemptions += 1
-                self.counters.preempted += 1
             else:
                 self._preempt_request(request, time.monotonic())
-        back = [request.request_id for request in board.request[best] if request.request_id in self.parked]
-        self.running += [self.parked.pop(known) for known in back]
-        board.parked[[jobs[known].place for known in back]] = False
-        self.running.sort(key=lambda request: chosen[jobs[request.request_id].place])
 
     def make_room(self, best: Longs) -> None:
         """Drop parked requests, the worst first, while those who run may lack their blocks."""
         blocks, tokens = self.kv_cache_manager, self.num_spec_tokens + self.num_lookahead_tokens
-        view, in_flight = self.board.view, 2 * (1 + self.num_spec_tokens)
-        most = view["prompt_tokens"][best] + view["emitted_tokens"][best] + (in_flight + tokens + self.block_size)
-        if int(most.sum()) // self.block_size <= blocks.block_pool.get_num_free_blocks():
+        in_flight = 2 * (1 + self.num_spec_tokens)
+        most = int(self.board.tokens[best].sum()) + len(best) * (in_flight + tokens + self.block_size)
+        if most // self.block_size <= blocks.block_pool.get_num_free_blocks():
             return  # enough even if they held nothing: counting what each holds takes longer than all the rest
         lack = 0
         for request in self.board.request[best]:
