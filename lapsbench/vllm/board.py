@@ -99,7 +99,9 @@ class Board:
 
     def add(self, known: str, request: Any, client: Hashable, fields: dict[str, Any]) -> int:
         """Give a request a place; `fields` are those of `core.JOB` that are not 0 at its arrival."""
-        if not self.free:  # the places of those who left are free once they are out of the order
+        if not self.free:
+            self.sorted()  # frees the places of those who left
+        if not self.free:
             self._grow(2 * len(self.jobs))
         place = self.place[known] = self.free.pop()
         self.jobs[place] = np.zeros(1, JOB)[0]
@@ -178,6 +180,12 @@ class Board:
         if kept < 0:
             order[:] = order[np.lexsort((self.number[order], self.rank[order]))]
         return order
+
+    def waiting(self) -> list[Any]:
+        """Return those who wait: in order, and behind them those who came since all were put in order."""
+        places = np.concatenate([self.order[: self.ordered], np.array(self.fresh, np.int64)])
+        waiting: list[Any] = self.request[places[self.waits[places]]].tolist()
+        return waiting
 
     def exchanged(self, best: Longs, running: Longs) -> tuple[Longs, Longs]:
         """Return who of the best runs or is parked, best first, and who of the running is not among them."""

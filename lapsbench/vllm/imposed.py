@@ -5,6 +5,7 @@ On the CPU alone: vLLM's own "synthetic" rejection does not run there, and the s
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import vllm.utils.cpu_triton_utils as kernels
 from lapsbench.sim.reference.common import accepted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -64,16 +67,18 @@ class Imposed:
         return [ACCEPTED] * run + [REJECTED] * (self.drafts - run)
 
 
-def obey() -> None:
-    """Have the target agree with what a proposer marked; before the engine is made, which takes the kernel then."""
+@contextmanager
+def obeyed() -> Iterator[None]:
+    """Have the target agree with what a proposer marked. An engine takes the kernel when it is made, for good."""
     real = kernels._rejection_greedy_sample_kernel_impl  # noqa: SLF001 - the one place where it can be exchanged
-    if getattr(real, "obeys", False):
-        return
 
     def obeying(output: Any, ends: Any, drafts: Any, target: Any, *rest: Any, **more: Any) -> Any:
         marked = drafts == ACCEPTED
         said = torch.where(marked, torch.full_like(target, ACCEPTED), torch.full_like(target, INSTEAD))
         return real(output, ends, drafts, said, *rest, **more)
 
-    obeying.obeys = True  # type: ignore[attr-defined]
     kernels._rejection_greedy_sample_kernel_impl = obeying  # noqa: SLF001
+    try:
+        yield
+    finally:
+        kernels._rejection_greedy_sample_kernel_impl = real  # noqa: SLF001

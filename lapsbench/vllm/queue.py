@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 from vllm.v1.core.sched.request_queue import RequestQueue
 
 if TYPE_CHECKING:
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
 
     from vllm.v1.request import Request
 
-    from lapsbench.core import Longs
     from lapsbench.vllm.board import Board
 
 
@@ -21,24 +19,18 @@ class RankedQueue(RequestQueue):
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self.order: Longs = np.zeros(0, np.int64)  # of places, among them those of all who wait and are not listed
         self.listed: list[Request] | None = []
-        self.behind: list[Request] = []
         self.count = 0
 
-    def arrange(self, order: Longs) -> None:
-        """Put those who wait in this order of places, which stays as it is until the next."""
-        self.order, self.listed = order, None
-        self.behind.clear()
+    def arrange(self) -> None:
+        """Put those who wait in the board's order."""
+        self.listed = None
 
     @property
     def items(self) -> list[Request]:
         """Those who wait, in order."""
         if self.listed is None:
-            self.listed = self.board.request[self.order[self.board.waits[self.order]]].tolist()
-        if self.behind:
-            self.listed += self.behind
-            self.behind.clear()
+            self.listed = self.board.waiting()
         return self.listed
 
     def _mark(self, request: Request, *, waits: bool) -> None:
@@ -47,7 +39,8 @@ class RankedQueue(RequestQueue):
 
     def add_request(self, request: Request) -> None:
         """Put a request behind the others."""
-        self.behind.append(request)
+        if self.listed is not None:
+            self.listed.append(request)
         self._mark(request, waits=True)
 
     def pop_request(self) -> Request:

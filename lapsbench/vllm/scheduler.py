@@ -195,7 +195,7 @@ class Ranked(VllmScheduler):
         order = self.board.ranks(now_s, self.step)
         if self.chosen.preemptive:
             self.preempt(order)
-        self.waiting.arrange(order)
+        self.waiting.arrange()
         self.counters.rank_seconds += time.perf_counter() - began_s
         self.counters.steps += 1
 

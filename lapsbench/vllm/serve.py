@@ -11,7 +11,7 @@ import gc
 import os
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -220,8 +220,17 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
 
         options["recordings"] = Recordings(work, FIRST_TOKEN)
     config.additional_config = {"lapsbench": {**options, "log": str(serving.log)}}
-    with _unseen("llvmlite.binding.ffi"):
+    with _unseen("llvmlite.binding.ffi"), _imposing(serving):
         return LLMEngine(config, executor_class=Executor.get_class(config), log_stats=False)
+
+
+def _imposing(serving: Serving) -> AbstractContextManager[None]:
+    """Return in which context the engine is made."""
+    if not serving.imposed or not serving.engine.draft_tokens:
+        return nullcontext()
+    from lapsbench.vllm.imposed import obeyed  # noqa: PLC0415 - imports vLLM
+
+    return obeyed()
 
 
 @contextmanager
@@ -255,9 +264,8 @@ def _drafts(serving: Serving) -> dict[str, Any]:
         return {}
     drafts: dict[str, Any] = {"num_speculative_tokens": engine.draft_tokens}
     if serving.imposed:
-        from lapsbench.vllm.imposed import PROPOSER, obey  # noqa: PLC0415 - imports vLLM
+        from lapsbench.vllm.imposed import PROPOSER  # noqa: PLC0415 - imports vLLM
 
-        obey()
         drafts |= {"method": "custom_class", "model": PROPOSER}
     elif engine.draft_method == "ngram":
         drafts |= {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
