@@ -32,6 +32,9 @@ class Job(Protocol):
     prompt_tokens: int
     predicted_class: int
     priority: int
+    category: int
+    resume_s: float
+    own_tokens_per_round: float
     prefill_left_tokens: int
     emitted_tokens: int
     rounds: int
@@ -50,6 +53,11 @@ class System(Protocol):
     mean_round_s: float
     mean_service_s: float
     service_p20_s: float
+    round_s: float
+    waiting: int
+    backlog_s: float
+    fcfs_p99_s: float
+    category_tokens_per_round: Floats
     params: Floats
     table: Floats
 
