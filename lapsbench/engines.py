@@ -74,7 +74,7 @@ def engine_of(scenario: Scenario, profile: Profile) -> Engine:
     """Return the engine that a scenario describes.
 
     Raises:
-        UsageError: its memory is less than one block.
+        UsageError: vLLM does not start like that: less memory than a block, fewer tokens a step than places.
     """
     settings = resolved(scenario, profile)
     if scenario.engine != "ideal":
@@ -86,6 +86,12 @@ def engine_of(scenario: Scenario, profile: Profile) -> Engine:
                 f"{settings['kv_tokens']} tokens are less than one block of {settings['block_tokens']}",
                 where="--kv-tokens",
                 hint="more of them, or --block-tokens 1",
+            )
+        if settings["batched_tokens"] < scenario.max_batch:
+            raise UsageError(
+                f"{settings['batched_tokens']} tokens a step are fewer than {scenario.max_batch} places",
+                where="--batched-tokens",
+                hint="more of them, or a smaller --max-batch",
             )
     return Engine(max_batch=scenario.max_batch, draft_tokens=scenario.draft_tokens, **settings)
 

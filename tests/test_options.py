@@ -224,6 +224,61 @@ def on_preempt(run):
     assert [each.metric("recomputed_tokens") > 0 for each in (keep, swap, recompute)] == [False, False, True]
 
 
+VLLM = f"{BUSY} --load 1 --engine vllm --on-preempt recompute"
+"""The same traffic under vLLM's rules."""
+TIGHT = f"{VLLM} --kv-tokens 6000"
+"""And with memory for a few of them."""
+
+
+def engine(run):
+    # what the two do alike is alike: no budget or memory binds, nobody is preempted
+    alike = BUSY.replace("--policy srpt", "--policy sjf") + " --rate 1"
+    ideal, vllm = run(alike), run(f"{alike} --engine vllm")
+    assert ideal.column("finished_s", "fcfs") == pytest.approx(vllm.column("finished_s", "fcfs"))
+    assert "engine: ideal" in ideal.out
+    assert "engine: vllm 0.32" in vllm.out
+    assert vllm.json["engine"]["rules"] == "vllm"
+    recomputing = run(f"{BUSY} --load 1 --on-preempt recompute")
+    assert recomputing.metric("jct_mean_s") != run(f"{VLLM} --prefix-cache off").metric("jct_mean_s")
+    assert run(VLLM).json["capacity_rps"] != pytest.approx(run(f"{VLLM} --batched-tokens 64").json["capacity_rps"])
+
+
+def batched_tokens(run):
+    assert run(f"{VLLM} --batched-tokens 8192").cells == run(VLLM).cells
+    at_one_rate = VLLM.replace("--load 1", "--rate 5")
+    few, many = run(f"{at_one_rate} --batched-tokens 128"), run(at_one_rate)
+    assert few.metric("ttft_mean_s") > many.metric("ttft_mean_s")
+
+
+def block_tokens(run):
+    assert run(f"{TIGHT} --block-tokens 16").cells == run(TIGHT).cells
+    assert run(f"{TIGHT} --block-tokens 128").metric("jct_mean_s") != run(TIGHT).metric("jct_mean_s")
+
+
+def prefix_cache(run):
+    assert run(f"{VLLM} --prefix-cache on").cells == run(VLLM).cells
+    on, off = run(VLLM), run(f"{VLLM} --prefix-cache off")
+    assert sum(off.column("recomputed_tokens")) > sum(on.column("recomputed_tokens"))
+
+
+def scheduling(run):
+    assert run(f"{VLLM} --scheduling sync").cells == run(VLLM).cells
+    assert run(f"{VLLM} --scheduling async").metric("ttft_mean_s") > run(VLLM).metric("ttft_mean_s")
+
+
+def draft_method(run):
+    assert run(f"{TIGHT} --draft-method eagle").cells == run(TIGHT).cells  # the profile's
+    methods = [run(f"{TIGHT} --draft-method {method}").cells for method in ("ngram", "draft_model", "eagle")]
+    assert methods[0] != methods[1] != methods[2] != methods[0]
+
+
+def max_model_len(run):
+    assert {cell["rejected"] for cell in run(VLLM).cells} == {0}
+    short = run(f"{VLLM} --max-model-len 1000")
+    assert short.column("status", "fcfs").count("rejected") == short.cells[0]["rejected"] > 0
+    assert "--max-model-len 1,000" in short.out
+
+
 def limit(run):
     assert {cell["arrivals"] for cell in run(BUSY).cells} == {300}
     assert {cell["arrivals"] for cell in run(BUSY.replace("limit 300", "limit 200")).cells} == {200}
@@ -348,6 +403,7 @@ CASES = {
     each.__name__: each
     for each in (
         *(scenario, trace, profile, policy, predict, load, rate, max_batch, draft_tokens, prefill_budget, kv_tokens),
+        *(engine, batched_tokens, block_tokens, prefix_cache, scheduling, draft_method, max_model_len),
         *(columns, time_unit, failed, acceptance, acceptance_length),
         *(
             on_preempt,

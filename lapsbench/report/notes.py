@@ -106,6 +106,11 @@ def facts(result: ReplayResult) -> Iterator[tuple[str, str]]:
         yield "note", note
 
 
+def _gentler(it: Engine) -> str:
+    """Return what does less with a preempted request's memory than to drop it."""
+    return "swap" if it.rules == "ideal" else "keep"
+
+
 def _room(it: Engine) -> str:
     """Say what a request did not fit."""
     if it.rules == "ideal":
@@ -221,7 +226,8 @@ def _thrash(result: ReplayResult, load: float | None) -> Iterator[str]:
     if found:
         yield (
             f"recomputing{_at(load)}: after preemptions, tokens were computed again, as a share of prompt tokens, by "
-            f"{', '.join(found)}; try more --kv-tokens, a smaller --max-batch, or --on-preempt swap"
+            f"{', '.join(found)}; try more --kv-tokens, a smaller --max-batch, or "
+            f"--on-preempt {_gentler(result.engine)}"
         )
 
 

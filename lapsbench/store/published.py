@@ -32,6 +32,9 @@ OVERHEAD = Linear(1.20683946e-3)
 
 KV_BYTES_PER_TOKEN = 2 * 32 * 8 * 128 * 2
 """Keys and values, 32 layers, 8 KV heads of 128, 2 bytes each: Llama-3.1-8B in bfloat16."""
+KV_TOKENS = 410_000
+"""What 90 % of an 80 GB card (79.6 GiB) hold beside 15.0 GiB of weights, 0.8 of the draft's and 5.8 for activations and
+graphs: 50 GiB in such tokens. Derived, not measured."""
 PCIE_BYTES_PER_S = 50e9
 """Of the 63e9 bytes a second each way of PCIe 5.0 x16 on paper, what long copies get: our assumption."""
 SWAP = Linear(0.0, 0.0, KV_BYTES_PER_TOKEN / PCIE_BYTES_PER_S)
@@ -45,6 +48,8 @@ PROVENANCE = {
     "label": "published figures, not measured here",
     "device": "NVIDIA H100 (published)",
     "models": {"target": "Llama-3.1-8B", "draft": "EAGLE-3"},
+    "draft_method": "eagle",
+    "kv_tokens": KV_TOKENS,
     "source": "Speculative Decoding: Performance or Illusion?, arXiv 2601.11580; github.com/SpecDecode-Bench/simulator",
     "fit": "by its authors, on InstructCoder at batch sizes 1 to 64; larger batches and long contexts extrapolate it",
     "formulas": {

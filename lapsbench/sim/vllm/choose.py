@@ -64,7 +64,7 @@ def ask_who_ran(rank: Any, sim: Any) -> None:
     """Ask again for the rank of every job that has run since; some may not have run, or not be in the batch."""
     numbers, ran = ints(sim.running_at), 0
     for i in range(sim.in_batch):
-        ran += own_of(sim, numbers[i]).ran
+        ran += to_ask(sim, numbers[i])
     if ran == sim.in_batch:
         rerank_running(rank, sim)
         forget_who_ran(sim)
@@ -72,12 +72,22 @@ def ask_who_ran(rank: Any, sim: Any) -> None:
         ask_some(rank, sim)
 
 
+@inlined
+def to_ask(sim: Any, job: int) -> bool:
+    """Say whether to ask for a running job's rank: it ran, or its review falls due while a step is under way."""
+    if own_of(sim, job).ran:
+        return True
+    view = view_of(sim, job)
+    return sim.reviewed and (view.review_s <= sim.now_s or view.review_step <= sim.step)
+
+
 @jit
 def ask_some(rank: Any, sim: Any) -> None:
     """Ask for the ranks of those of the batch that ran."""
     numbers, ranks, some, count = ints(sim.running_at), floats(sim.running_rank_at), ints(sim.stash_at), 0
     for i in range(sim.in_batch):
-        if own_of(sim, numbers[i]).ran:
+        if to_ask(sim, numbers[i]):
+            own_of(sim, numbers[i]).ran = 1
             some[count] = numbers[i]
             count += 1
     rerank(rank, sim, sim.stash_at, sim.stash_rank_at, count)
@@ -200,7 +210,7 @@ def skip_marked(sim: Any) -> None:
 def give_way(sim: Any, job: int) -> None:
     """Take a job out of the batch."""
     own = own_of(sim, job)
-    note_peak(own)
+    note_peak(sim, own)
     own.preemptions += 1
     own.displaced += 1
     own.in_batch = 0
@@ -217,9 +227,10 @@ def give_way(sim: Any, job: int) -> None:
 
 
 @inlined
-def note_peak(own: Any) -> None:
-    """Note how far a job has come: rounds among others do not. No step must be being composed for it."""
-    own.peak_tokens = max(own.peak_tokens, own.final_tokens)
+def note_peak(sim: Any, own: Any) -> None:
+    """Note how far a job has come: rounds among others do not. No step must be under way for it, or being composed."""
+    if not sim.asynchronous:
+        own.peak_tokens = max(own.peak_tokens, own.final_tokens)
 
 
 @jit

@@ -126,7 +126,7 @@ def schedule_running(sim: Any) -> None:
         context = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens
         if not (own.prefilling or sim.asynchronous):
             own.computed_tokens, own.drafts = context - 1, sim.draft_tokens
-            note_peak(own)
+            note_peak(sim, own)
         computed = np.int64(own.computed_tokens)
         expected = context + own.placeholders
         tokens = min(expected + own.drafts - computed, sim.tokens_left, sim.slots_left - spare)
@@ -199,7 +199,7 @@ def evict(sim: Any, place: int) -> None:
             composed = True
             break
     if not composed:
-        note_peak(own)
+        note_peak(sim, own)
     own.preemptions += 1
     own.in_batch = 0
     sim.in_chunk -= own.prefilling
