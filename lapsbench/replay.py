@@ -112,6 +112,7 @@ class Replayer:
             "baseline": self.baseline,
             "predict": plan.predictor.label,
             "oracles": [spec_of(policy) for policy in plan.policies if policy.is_oracle],
+            "bounds": {spec_of(policy): policy.bounds for policy in plan.policies if policy.bounds},
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "polars", "pyarrow")},
             "trace": {
@@ -161,6 +162,7 @@ class Replayer:
             load=cell.load,
             seed=cell.seed,
             oracle=cell.policy.is_oracle,
+            bounds=cell.policy.bounds,
             warmup=cut,
             slo=self.slo,
             prompt_tokens=work.prompt_tokens,
