@@ -51,7 +51,7 @@ def two(**other):
 
 GOLDEN = """\
 chat on h100/qwen3, load 0.7 (0.685 req/s), 1 seed, predict noisy:sigma=0.5
-engine: batch 64, 3 draft tokens, prefill unlimited, KV cache 4,096 tokens, on preempt keep
+engine: ideal, batch 64, 3 draft tokens, prefill unlimited, KV cache 4,096 tokens, on preempt keep
 arrivals 1,000 = 1,000 finished + 0 rejected + 0 unfinished, under every policy
 
                         JCT    JCT    JCT   TTFT    TPOT   slow-  mean JCT     JCT, log
@@ -60,7 +60,7 @@ policy               mean s  p50 s  p99 s  p99 s  p50 ms  down x  vs fcfs      0
 fcfs                   3.33   2.13  13.34  12.44    33.1   14.27  1.00         ▁▁▁▂▄▇██▂
 oracle-srpt-tokens*    1.79   1.15   7.71   6.85    26.4    8.26  0.54 +-0.08  ▁▁▁▃▅██▄
 
-*            an oracle: knows what no scheduler can; a bound, not a choice
+*            an oracle: knows what no scheduler can; not a choice
 """
 
 

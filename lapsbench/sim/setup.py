@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.core import CALIBRATION, SYSTEM, Calibration, Engine, Policy, Workload
+from lapsbench.core import CALIBRATION, SYSTEM, TABLE, Calibration, Engine, Policy, Workload
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import length_class
 from lapsbench.policies.uses import reads
@@ -122,17 +122,16 @@ def _token_s(engine: Engine, calibration: Calibration | None) -> float:
 
 
 def table_of(policy: Policy, calibration: Calibration) -> Floats:
-    """Return what a policy learns from the sample; learnt once."""
-    assert policy.calibrate is not None
+    """Return what a policy learns from the sample, learnt once; zeros where it learns nothing."""
+    if policy.calibrate is None:
+        return np.zeros(TABLE)
     key = policy.calibrate, tuple(policy.parameters.items())
     if key not in calibration.tables:
         calibration.tables[key] = policy.calibrate(calibration, policy.parameters)
     return calibration.tables[key]
 
 
-def _system(
-    engine: Engine, policy: Policy, calibration: Calibration | None, fcfs_p99_s: float
-) -> NDArray[np.void]:
+def _system(engine: Engine, policy: Policy, calibration: Calibration | None, fcfs_p99_s: float) -> NDArray[np.void]:
     system = np.zeros(1, SYSTEM)
     system["fcfs_p99_s"] = fcfs_p99_s if reads(policy, "fcfs_p99_s") else math.nan
     system["max_batch"], system["draft_tokens"] = engine.max_batch, engine.draft_tokens
@@ -155,6 +154,6 @@ def _system(
     system["category_tokens_per_round"][0, :-1][np.isfinite(known)] = known[np.isfinite(known)]
     system["mean_service_s"] = calibration.service_s.mean()
     system["service_p20_s"] = np.quantile(calibration.service_s, 0.2)
-    if policy.calibrate is not None:
+    if policy.calibrate is not None:  # zeros already
         system["table"][0] = table_of(policy, calibration)
     return system
