@@ -121,7 +121,7 @@ def _found(given: Mapping[str, Any]) -> Options:
     on_preempt = given.get("on_preempt", "recompute")
     if on_preempt not in ("recompute", "keep"):
         raise UsageError(f"on_preempt is {on_preempt!r}", where=WHERE, hint="recompute or keep")
-    if policy.oracle:
+    if policy.is_oracle:
         raise UsageError(
             "knows what no server knows: true lengths", where=f"{WHERE}, policy {policy.name}", hint="srpt, laps-sd"
         )
