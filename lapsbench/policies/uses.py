@@ -66,6 +66,11 @@ def reads(policy: Policy, field: str) -> bool:
     return field in _names(policy.rank)
 
 
+def wants_today(policy: Policy) -> bool:
+    """Say whether a policy needs to know today's fcfs p99: it reads it, and was not given a patience of its own."""
+    return reads(policy, "fcfs_p99_s") and not policy.parameters.get("patience_s", 0.0) > 0
+
+
 @cache
 def _names(function: Callable[..., Any]) -> frozenset[str]:
     """Return all names and texts in a function and in the compiled helpers it calls."""

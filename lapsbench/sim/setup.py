@@ -88,16 +88,17 @@ def set_up(
         predicted_rounds=rounds if policy.oracle == "all" else nothing,
         own_tokens_per_round=own if policy.oracle in ("all", "own-mean") else nothing,
         system=system_of(engine, policy, calibration, fcfs_p99_s),
-        token_s=_token_s(engine, calibration),
+        token_s=token_s_of(engine, calibration),
         stall_steps=1000 + 2 * engine.max_batch * pieces,
         stop_s=float(work.arrival_s.max(initial=0.0) + OVERRUN_FACTOR * single.alone_s.sum()),
     )
 
 
-def _token_s(engine: Engine, calibration: Calibration | None) -> float:
+def token_s_of(engine: Engine, calibration: Calibration | None) -> float:
+    """Return a place's share of a full batch's round, by token; 0 without a sample."""
     if calibration is None or math.isnan(calibration.round_s):
         return 0.0
-    return calibration.round_s / engine.max_batch / calibration.mean_tokens_per_round
+    return calibration.round_s / max(engine.max_batch, 1) / calibration.mean_tokens_per_round
 
 
 def table_of(policy: Policy, calibration: Calibration) -> Floats:

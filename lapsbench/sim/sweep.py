@@ -17,12 +17,13 @@ from lapsbench.core import CALIBRATION
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import spec_of
+from lapsbench.policies.uses import wants_today
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import StepCosts, step_costs
 from lapsbench.sim.prepare import at_capacity, calibration, workload
 from lapsbench.sim.setup import Solo, set_up, table_of
-from lapsbench.sim.today import fcfs_p99_s, wants
+from lapsbench.sim.today import fcfs_p99_s
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Sweep:
                 table_of(policy, self.calibration)
         self.arrivals = {load: self._arrival_s(plan.trace, load) for load in plan.loads}
         self.fcfs_p99_s: dict[float | None, float] = {}
-        if any(wants(policy) for policy in plan.policies):
+        if any(wants_today(policy) for policy in plan.policies):
             say("measuring today's fcfs")
             self.fcfs_p99_s = {load: self._today(first, load) for load in plan.loads}
         self._lock = threading.Lock()

@@ -10,20 +10,14 @@ import numpy as np
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.saturation import saturation
 from lapsbench.policies.registry import find
-from lapsbench.policies.uses import reads
 from lapsbench.policies.work import OF_TODAY
 from lapsbench.sim.alone import solo
 from lapsbench.sim.setup import set_up
 
 if TYPE_CHECKING:
-    from lapsbench.core import Engine, Floats, Policy, Workload
+    from lapsbench.core import Engine, Floats, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.sweep import Simulator
-
-
-def wants(policy: Policy) -> bool:
-    """Say whether a policy needs to know: it reads it, and was not given a patience of its own."""
-    return reads(policy, "fcfs_p99_s") and not policy.parameters.get("patience_s", 0.0) > 0
 
 
 def fcfs_p99_s(work: Workload, arrival_s: Floats, engine: Engine, costs: StepCosts, replay: Simulator) -> float:

@@ -16,6 +16,7 @@ from lapsbench.core import JOB, SYSTEM, Policy
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
 from lapsbench.sim.memory import address, records
+from lapsbench.vllm.weighing import Weighing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.core import Bools, Floats, Longs
+    from lapsbench.vllm.calibrate import Learnt
 
 log = logging.getLogger("vllm.lapsbench")
 
@@ -35,17 +37,19 @@ class Board:
         rank, number: its rank, and its place in the order of arrival.
         ran: it took part in a step since it was ranked.
         waits, parked: it is in the queue; it keeps its memory and does not run.
+        runs, displaced: it runs; how often it lost its place to a better ranked one. Only where the policy weighs them.
         request: vLLM's own object. place: where a request is, by its name.
         ranked: how often a policy was asked.
     """
 
-    def __init__(self, policy: Policy, system: NDArray[np.void], size: int = 1024) -> None:
+    def __init__(self, policy: Policy, learnt: Learnt, size: int = 1024) -> None:
         self.policy, self.ask_many = policy, compiled(policy)
         self.system = records(1, SYSTEM)
-        self.system[0] = system
+        self.system[0] = learnt.system[0]
+        self.weighing = Weighing(policy, learnt)
         self.now_s, self.step = self.system["now_s"], self.system["step"]
         self.asks_again = not is_fixed(policy) or policy.rerank == "step"
-        self.reviews = may_ask_for_reviews(policy)
+        self.reviews = may_ask_for_reviews(policy) or self.weighing.limited
         self.clients = Clients(policy)
         self.place: dict[str, int] = {}
         self.free: list[int] = []
@@ -62,6 +66,8 @@ class Board:
         self.ran: Bools = np.zeros(0, np.bool_)
         self.waits: Bools = np.zeros(0, np.bool_)
         self.parked: Bools = np.zeros(0, np.bool_)
+        self.runs: Bools = np.zeros(0, np.bool_)
+        self.displaced: Longs = np.zeros(0, np.int64)
         self.request: NDArray[np.object_] = np.zeros(0, object)
         self._grow(size)
 
@@ -71,7 +77,7 @@ class Board:
         jobs = records(size, JOB)
         jobs[:held] = self.jobs
         self.jobs = jobs
-        for name in ("rank", "number", "client", "live", "ran", "waits", "parked", "request"):
+        for name in ("rank", "number", "client", "live", "ran", "waits", "parked", "runs", "displaced", "request"):
             old = getattr(self, name)
             grown = np.zeros(size, old.dtype)
             grown[:held] = old
@@ -98,6 +104,7 @@ class Board:
         self.request[place], self.number[place], self.rank[place] = request, self.arrivals, math.inf
         self.client[place] = self.clients.number(client)
         self.live[place], self.ran[place], self.waits[place] = True, False, False
+        self.runs[place], self.displaced[place] = False, 0
         self.fresh.append(place)
         self.arrivals += 1
         return place
@@ -138,6 +145,8 @@ class Board:
             return
         if self.clients.charged:
             self.view["client_tokens"][places] = self.clients.counters()[self.client[places]]
+        if self.weighing.any:
+            self.weighing.show(self, places)
         self.now_s[0], self.step[0] = now_s, step
         np.take(self.at, places, out=self.asked[:count])
         asked, told, system = self.addresses
@@ -145,6 +154,8 @@ class Board:
         ranks = self.told[:count]
         if math.isnan(worst):
             self._blame(ranks)
+        if self.weighing.any:
+            self.weighing.limit(self, places, ranks)
         self.rank[places] = ranks
         self.ranked += count
 
