@@ -19,6 +19,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 from lapsbench.core import Engine
 from lapsbench.policies.registry import find
 from lapsbench.sim.setup import system_of
+from lapsbench.vllm.calibrate import unlearnt
 from lapsbench.vllm.config import configured, memory
 from lapsbench.vllm.scheduler import Scheduler
 
@@ -48,7 +49,7 @@ def scheduler_of(name: str) -> Timed:
     system["params"][0, : len(policy.parameters)] = list(policy.parameters.values())
     system["mean_tokens_per_round"], system["mean_round_s"] = 1.0, 0.02
     system["mean_service_s"], system["service_p20_s"] = 4.0, 1.0
-    config.additional_config = {"lapsbench": {"policy": policy, "on_preempt": "keep", "system": system[0]}}
+    config.additional_config = {"lapsbench": {"policy": policy, "on_preempt": "keep", "learnt": unlearnt(system)}}
     made = Timed(
         vllm_config=config,
         kv_cache_config=memory(engine, engine.kv_blocks),

@@ -7,6 +7,7 @@ does not compile.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,6 +33,7 @@ DraftMethod = Literal["ngram", "draft_model", "eagle"]
 DRAFT_METHODS: tuple[DraftMethod, ...] = ("ngram", "draft_model", "eagle")
 Scheduling = Literal["sync", "async"]
 SCHEDULING: tuple[Scheduling, ...] = ("sync", "async")
+Oracle = Literal["none", "lengths", "all", "own-mean"]
 UNLIMITED = 1 << 40
 """More tokens, or blocks of them, than any replay uses."""
 
@@ -49,6 +51,8 @@ SCRATCH = 40
 """Numbers a policy may keep per job."""
 PARAMETERS = 16
 """Parameters a policy may have."""
+CATEGORIES = 64
+"""Categories of a bank whose acceptance is told apart; requests of others count as of none."""
 TABLE = 8 * 4096
 """Numbers a policy may learn from its calibration sample."""
 
@@ -71,9 +75,12 @@ JOB = np.dtype(
         ("predicted_tokens", "f8"),  # predicted output tokens
         ("prefill_s", "f8"),  # profiled time to prefill this prompt alone
         ("scratch", "f8", (SCRATCH,)),  # writable: zeros at arrival
-        ("predicted_rounds", "f8"),  # NaN unless the policy is an oracle
+        ("predicted_rounds", "f8"),  # NaN unless the policy is an oracle of everything
         ("client_tokens", "f8"),  # its client's virtual token counter (only policies that name client weights)
         ("priority", "i4"),  # as its trace says: lower is more urgent, 0 where nothing is said
+        ("category", "i4"),  # of its prompt, as a number among the bank's; -1: none of them
+        ("resume_s", "f8"),  # of a running job: what taking it out now costs when it resumes (only policies that ask)
+        ("own_tokens_per_round", "f8"),  # its mean over all its rounds; NaN unless an oracle is told
     ],
     align=True,
 )
@@ -88,9 +95,14 @@ SYSTEM = np.dtype(
         ("max_batch", "i8"),
         ("draft_tokens", "i8"),
         ("mean_tokens_per_round", "f8"),  # calibration sample: pooled
-        ("mean_round_s", "f8"),  # calibration sample: seconds per round in a full batch
+        ("mean_round_s", "f8"),  # calibration sample: seconds per round in a full batch, others' prefill included
+        ("round_s", "f8"),  # a round of a full batch at the sample's mean context, no prefill in the step
         ("mean_service_s", "f8"),  # calibration sample: mean service time in a full batch
         ("service_p20_s", "f8"),  # calibration sample: 20th percentile of service time
+        ("waiting", "i8"),  # jobs that wait, an arriving one not counted (only policies that ask, as the two below)
+        ("backlog_s", "f8"),  # predicted engine time of these
+        ("fcfs_p99_s", "f8"),  # p99 of JCT under fcfs on this engine at this load
+        ("category_tokens_per_round", "f8", (CATEGORIES + 1,)),  # of the sample's; the pooled mean where unknown
         ("params", "f8", (PARAMETERS,)),
         ("table", "f8", (TABLE,)),
     ],
@@ -256,8 +268,12 @@ class Calibration:
         service_s: float64 [M], its service time in a full batch.
         predicted_class: int32 [M], the class the predictor gave it.
         mean_tokens_per_round: pooled over rounds.
-        mean_round_s: seconds per round in a full batch.
+        mean_round_s: seconds per round in a full batch, the prefill of others included.
         source: where the requests come from, for people.
+        round_s: seconds of a step in which a full batch does a round at the requests' mean context, and no prefill.
+        predicted_tokens, output_tokens: float64 [M], what the predictor said of each request, and the truth.
+        category_tokens_per_round: float64 [CATEGORIES], pooled by the bank's category; NaN where there are no rounds.
+        tables: what policies have learnt from this sample so far, by function and parameters.
     """
 
     rounds: Ints
@@ -266,6 +282,11 @@ class Calibration:
     mean_tokens_per_round: float
     mean_round_s: float
     source: str = ""
+    round_s: float = math.nan
+    predicted_tokens: Floats = field(default_factory=lambda: np.zeros(0))
+    output_tokens: Floats = field(default_factory=lambda: np.zeros(0))
+    category_tokens_per_round: Floats = field(default_factory=lambda: np.full(CATEGORIES, np.nan))
+    tables: dict[Any, Floats] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +302,14 @@ class Policy:
         source: paper or system the rule is from.
         summary: one line for people.
         knows: what it is allowed to know, for people; `CALIBRATION` among them means it cannot run without a sample.
-        oracle: gets perfect predictions, including rounds; wears an asterisk.
+        oracle: what it is told beside what all may know: true "lengths"; "all", lengths, rounds and acceptance; or
+            "own-mean", each request's mean acceptance beside predicted lengths. All but "none" wear an asterisk.
+        bounds: of an oracle: what it bounds, and where; "" if nothing.
         rerank: "run" as told at `rank`; "step": all waiting jobs anew whenever a place is free.
         calibrate: fills `system.table` from a calibration sample and the parameters.
         client_weights: names of the two parameters that charge a client's counter per prompt and output token.
         aliases: other names of parameters, such as the letters of a paper.
+        preempt: times a request may lose its place to a better ranked one.
         file: where it is from, if it was asked for as FILE.py:FUNCTION; else "".
     """
 
@@ -296,17 +320,24 @@ class Policy:
     source: str = ""
     summary: str = ""
     knows: tuple[str, ...] = ()
-    oracle: bool = False
+    oracle: Oracle = "none"
+    bounds: str = ""
     rerank: Literal["run", "step"] = "run"
     calibrate: Callable[[Calibration, Mapping[str, float]], Floats] | None = None
     client_weights: tuple[str, str] | None = None
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    preempt: float = math.inf
     file: str = ""
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether it is told anything that no scheduler can know."""
+        return self.oracle != "none"
 
     @property
     def label(self) -> str:
         """Name, changed parameters, and the asterisk of an oracle."""
-        return f"{self.name}*" if self.oracle else self.name
+        return f"{self.name}*" if self.is_oracle else self.name
 
 
 def _nobody() -> Ints:
@@ -325,6 +356,7 @@ class Workload:
         recording_shift: int32 [N]; block t >= 1 past the recording's end starts t * shift tokens into it, circularly.
         accept_runs: uint8, the bank.
         priority: int32 [N], lower is more urgent; zeros where nothing is said.
+        category: int32 [N], number of the prompt's category among the bank's, below `CATEGORIES`; -1 for none of them.
     """
 
     arrival_s: Floats
@@ -339,10 +371,12 @@ class Workload:
     recording_shift: Ints
     accept_runs: Bytes
     priority: Ints = field(default_factory=_nobody)
+    category: Ints = field(default_factory=_nobody)
 
     def __post_init__(self) -> None:
-        if len(self.priority) != len(self.arrival_s):
-            object.__setattr__(self, "priority", np.zeros(len(self.arrival_s), np.int32))
+        for name, value in (("priority", 0), ("category", -1)):
+            if len(getattr(self, name)) != len(self.arrival_s):
+                object.__setattr__(self, name, np.full(len(self.arrival_s), value, np.int32))
 
     def __len__(self) -> int:
         return len(self.arrival_s)

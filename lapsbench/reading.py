@@ -65,6 +65,7 @@ def summary_of(saved: SavedRun, cell: SavedCell, requests: Requests, warmup: int
         load=cell.load,
         seed=cell.seed,
         oracle=cell.policy in saved.part("oracles"),
+        bounds=str(saved.manifest.get("bounds", {}).get(cell.policy, "")),
         warmup=warmup,
         slo=Slo.parse(slo) if slo else None,
         prompt_tokens=requests.prompt_tokens,

@@ -23,12 +23,13 @@ from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.planning import plan as plan_of
 from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
+from lapsbench.policies.work import OF_TODAY
 from lapsbench.sim import kernel
 from lapsbench.sim.sweep import Cell, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from lapsbench.core import Outcome, Policy, Trace
     from lapsbench.metrics.summary import CellSummary
@@ -110,7 +111,8 @@ class Replayer:
             "command": as_command(self.scenario),
             "baseline": self.baseline,
             "predict": plan.predictor.label,
-            "oracles": [spec_of(policy) for policy in plan.policies if policy.oracle],
+            "oracles": [spec_of(policy) for policy in plan.policies if policy.is_oracle],
+            "bounds": {spec_of(policy): policy.bounds for policy in plan.policies if policy.bounds},
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "polars", "pyarrow")},
             "trace": {
@@ -118,7 +120,7 @@ class Replayer:
                 "requests": len(plan.trace),
                 "sha256_32": _trace_key(plan.trace),
                 "provenance": dict(plan.trace.provenance),
-                "notes": list(plan.trace.notes),
+                "notes": list(self.notes),
             },
             "profile": {
                 "name": plan.profile.name,
@@ -159,7 +161,8 @@ class Replayer:
             policy=cell.name,
             load=cell.load,
             seed=cell.seed,
-            oracle=cell.policy.oracle,
+            oracle=cell.policy.is_oracle,
+            bounds=cell.policy.bounds,
             warmup=cut,
             slo=self.slo,
             prompt_tokens=work.prompt_tokens,
@@ -181,8 +184,18 @@ class Replayer:
             comparisons=comparisons,
             provenance=plan.profile.label,
             calibration=calibration.source if calibration else "",
-            notes=plan.trace.notes,
+            notes=self.notes,
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader of the trace had to do, and what patience today's fcfs gave."""
+        return (*self.plan.trace.notes, *self._patience())
+
+    def _patience(self) -> Iterator[str]:
+        for load, today_s in self.sweep.fcfs_p99_s.items():
+            where = "" if load is None else f" at load {load:g}"
+            yield f"patience of work-patient{where}: {OF_TODAY * today_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
 
     def _kept(self, cell: Cell) -> Outcome | None:
         if self.folder is None:

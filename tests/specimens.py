@@ -11,6 +11,14 @@ VARIANTS = [  # tuned so that promotions, demotions and stability happen within 
     "gittins:per_class=0",
     "boost:gamma=50",
     "vtc:w_in=3,w_out=1",
+    "srpt-accept:category=1",
+    "work-patient:patience_s=0.05",
+    "srpt-work:margin=1.5",
+    "srpt:preempt=1",
+    "las:preempt=2",
+    "boost:preempt=0",
+    "trail:c=0.3,preempt=1",
+    "mlfq:starvation_s=0.02,quantum_s=0.001,preempt=1",
 ]
 
 
@@ -53,6 +61,13 @@ def preemptive_vtc(job, w_in=1, w_out=2):
 
 
 @policy(preemptive=True)
+def crowded(job, system):
+    """Weigh who waits, their work, and what preempting costs."""
+    job.review_step = system.step + 2
+    return job.predicted_tokens * (1.0 + system.waiting % 3) - 1000.0 * system.backlog_s - 500.0 * job.resume_s
+
+
+@policy(preemptive=True)
 def counting(job):
     """Count in scratch how often it was asked: shows if the two ask differently often."""
     job.scratch[0] += 1
@@ -67,4 +82,5 @@ THIRD_PARTY = [
     shortest_prompt,
     preemptive_vtc,
     counting,
+    crowded,
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from hypothesis import strategies as st
 
-from lapsbench.core import ON_PREEMPT, Calibration, Costs, Engine, Outcome, Policy, Profile, Workload
+from lapsbench.core import CATEGORIES, ON_PREEMPT, Calibration, Costs, Engine, Outcome, Policy, Profile, Workload
 from lapsbench.policies.predictors import length_class
 from lapsbench.sim import kernel, reference
 from lapsbench.sim.alone import solo
@@ -26,6 +26,10 @@ CALIBRATION = Calibration(
     predicted_class=np.random.default_rng(2).integers(0, 5, 200).astype(np.int32),
     mean_tokens_per_round=2.2,
     mean_round_s=0.005,
+    round_s=0.003,
+    predicted_tokens=np.random.default_rng(3).integers(1, 80, 200) * 1.0,
+    output_tokens=np.random.default_rng(4).integers(1, 80, 200) * 1.0,
+    category_tokens_per_round=np.array([1.5, 3.0, *[np.nan] * (CATEGORIES - 2)]),
 )
 
 
@@ -137,6 +141,7 @@ def workloads(draw, most=24) -> Workload:
         predicted_tokens=predicted,
         predicted_class=length_class(predicted),
         client=np.array(client, np.int32),
+        category=np.array(client, np.int32) - 1,
         clients=3,
         recording_start=starts[recording].astype(np.int64),
         recording_tokens=lengths[recording].astype(np.int32),

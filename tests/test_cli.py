@@ -185,7 +185,7 @@ print(*(name for name in ("numpy", "polars", "numba", "pyarrow", "rich") if name
 
 def test_policy_names_complete():
     assert complete_policy("las") == ["las"]
-    assert complete_policy("oracle") == ["oracle-srpt-rounds", "oracle-srpt-tokens"]
+    assert complete_policy("oracle-srpt") == ["oracle-srpt-rounds", "oracle-srpt-tokens"]
     assert complete_policy("") == names()
 
 
@@ -193,7 +193,7 @@ def test_the_shell_completes_policy_names():
     asked = {"_LAPSBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "lapsbench replay --policy srp", "COMP_CWORD": "3"}
     environment = {**plain_environment(), **asked}
     done = subprocess.run([SCRIPT], capture_output=True, check=True, text=True, env=environment, timeout=60)
-    assert done.stdout.split() == ["srpt", "srpt-accept"]
+    assert done.stdout.split() == ["srpt", "srpt-accept", "srpt-work"]
 
 
 # scenarios -------------------------------------------------------------------------------------------------------

@@ -66,7 +66,17 @@ def test_the_decorated_policy_runs_as_printed(tmp_path):
 def test_every_field_a_policy_sees_is_in_the_docs_and_no_other():
     told = re.findall(r"^\| (`[^|]*) \|", (DOCS / "write-a-policy.md").read_text(), re.MULTILINE)
     names = {name for cell in told for name in re.findall(r"`(\w+)`", cell)}
-    arguments = {"preemptive", "source", "knows", "rerank", "calibrate", "client_weights", "aliases", "oracle"}
+    arguments = {
+        "preemptive",
+        "source",
+        "knows",
+        "rerank",
+        "calibrate",
+        "client_weights",
+        "aliases",
+        "oracle",
+        "bounds",
+    }
     assert names - arguments == {*core.JOB.names, *core.SYSTEM.names} - {"params"}
 
 

@@ -31,16 +31,23 @@ def test_every_policy_of_the_design_is_built_in_and_oracles_come_last():
         "gittins",
         "laps-sd",
         "las",
+        "least-work",
         "ltr",
         "mlfq",
         "priority",
         "sjf",
         "srpt",
         "srpt-accept",
+        "srpt-work",
         "trail",
         "vtc",
+        "work",
+        "work-patient",
+        "oracle-own-mean",
         "oracle-srpt-rounds",
         "oracle-srpt-tokens",
+        "oracle-work-rounds",
+        "oracle-work-tokens",
     ]
 
 
@@ -61,7 +68,14 @@ def test_only_the_policies_that_learn_ask_for_a_calibration_sample():
         "boost",
         "gittins",
         "laps-sd",
+        "least-work",
         "srpt-accept",
+        "srpt-work",
+        "work",
+        "work-patient",
+        "oracle-own-mean",
+        "oracle-work-rounds",
+        "oracle-work-tokens",
     }
 
 

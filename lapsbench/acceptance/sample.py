@@ -36,7 +36,7 @@ def assign(trace: Trace, bank: Bank, seed: int) -> Assignment:
     lengths = bank.output_tokens
     draws = stream(seed, "acceptance/recording").random(len(trace))
     chosen = np.empty(len(trace), dtype=np.int64)
-    group = _groups(trace, bank)
+    group = groups(trace, bank)
     for number, members in _recordings_by_group(bank):
         requests = np.flatnonzero(group == number)
         chosen[requests] = _draw(members, lengths, trace.output_tokens[requests], draws[requests])
@@ -57,7 +57,7 @@ def _draw(members: Longs, lengths: Ints, output_tokens: Ints, draws: Floats) -> 
     return np.asarray(longest_first[np.floor(draws * candidates).astype(np.int64)], dtype=np.int64)
 
 
-def _groups(trace: Trace, bank: Bank) -> Longs:
+def groups(trace: Trace, bank: Bank) -> Longs:
     """Return each request's category number in the bank; -1 where the bank has no such category."""
     if trace.category is None:
         return np.full(len(trace), -1, dtype=np.int64)

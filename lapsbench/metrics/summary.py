@@ -49,6 +49,7 @@ class CellSummary:
         jct_histogram: int64 [statistics.BINS], measured requests.
         saturation: None where the run is too short to judge.
         recomputing: what was computed again after preemption; None where prompts are not known.
+        bounds: of an oracle: what it bounds, and where; "" if nothing.
         stopped: why the run ended early, or "".
     """
 
@@ -68,6 +69,7 @@ class CellSummary:
     saturation: Saturation | None
     stopped: str = ""
     recomputing: Recomputing | None = None
+    bounds: str = ""
 
     @property
     def label(self) -> str:
@@ -84,6 +86,7 @@ def summarize(
     load: float | None,
     seed: int,
     oracle: bool = False,
+    bounds: str = "",
     warmup: int = 0,
     slo: Slo | None = None,
     prompt_tokens: Ints | None = None,
@@ -123,6 +126,7 @@ def summarize(
         saturation=saturation(arrival_s[served], outcome.finished_s[served]),
         stopped=outcome.stopped,
         recomputing=None if prompt_tokens is None else recomputing(prompt_tokens, output_tokens, outcome),
+        bounds=bounds,
     )
 
 

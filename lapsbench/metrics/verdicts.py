@@ -1,4 +1,7 @@
-"""The two sentences people come for: what knowing lengths was worth, and what knowing acceptance could be worth."""
+"""The two sentences people come for: what knowing lengths was worth, and what knowing acceptance was to an oracle.
+
+Whether that is the most it could be worth, and where, is for the oracle to say (`CellSummary.bounds`).
+"""
 
 from __future__ import annotations
 
@@ -91,17 +94,22 @@ def _ceiling(cells: Sequence[CellSummary], load: float | None) -> str:
     if worth is None:
         return ""
     pair = _pair(cells, LENGTHS, ROUNDS, load)
+    bounds = select(cells, ROUNDS, load)[0].bounds
+    limit = f"; the oracle bounds {bounds}" if bounds else ""
     match _finding(worth):
         case "gain":
-            return f"Knowing acceptance could be worth at most {_size(worth)} more ({pair})"
+            return f"Knowing acceptance was worth {_size(worth)} more to an oracle ({pair}){limit}"
         case "loss":
-            return f"Knowing acceptance could be worth nothing here: it made mean JCT {_size(worth)} longer ({pair})"
+            what = f"it made mean JCT {_size(worth)} longer"
+            return f"Knowing acceptance was worth nothing to an oracle here: {what} ({pair}){limit}"
         case "same":
             return (
-                f"Knowing acceptance could be worth next to nothing: it changed mean JCT by {_change(worth)} ({pair})"
+                "Knowing acceptance was worth next to nothing to an oracle: "
+                f"it changed mean JCT by {_change(worth)} ({pair}){limit}"
             )
     return (
-        f"Knowing acceptance could not be shown to be worth anything: it changed mean JCT by {_change(worth)} ({pair})"
+        "Knowing acceptance could not be shown to be worth anything to an oracle: "
+        f"it changed mean JCT by {_change(worth)} ({pair}){limit}"
     )
 
 

@@ -26,10 +26,12 @@ from lapsbench.errors import LapsbenchError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from lapsbench.core import Calibration, Floats
+    from lapsbench.core import Calibration, Floats, Oracle
 
 ENTRY_POINTS = "lapsbench.policies"
 NOUNS = ("job", "system")
+LIMIT = "preempt"
+"""Every preemptive policy takes it: how often it may preempt a request."""
 
 
 def policy(
@@ -37,7 +39,8 @@ def policy(
     preemptive: bool,
     source: str = "",
     knows: tuple[str, ...] = (),
-    oracle: bool = False,
+    oracle: Oracle | bool = "none",
+    bounds: str = "",
     rerank: Literal["run", "step"] = "run",
     calibrate: Callable[[Calibration, Mapping[str, float]], Floats] | None = None,
     client_weights: tuple[str, str] | None = None,
@@ -45,8 +48,9 @@ def policy(
 ) -> Callable[[Callable[..., float]], Policy]:
     """Make a rank function a policy: its name and summary come from the function, its parameters from the defaults.
 
-    The arguments are those of `lapsbench.core.Policy`.
+    The arguments are those of `lapsbench.core.Policy`; `oracle=True` is "all".
     """
+    told: Oracle = ("all" if oracle else "none") if isinstance(oracle, bool) else oracle
 
     def wrap(rank: Callable[..., float]) -> Policy:
         return Policy(
@@ -57,7 +61,8 @@ def policy(
             source=source,
             summary=(inspect.getdoc(rank) or "").partition("\n")[0],
             knows=knows,
-            oracle=oracle,
+            oracle=told,
+            bounds=bounds,
             rerank=rerank,
             calibrate=calibrate,
             client_weights=client_weights,
@@ -100,7 +105,7 @@ def builtin() -> Mapping[str, Policy]:
     for module in pkgutil.iter_modules(policies.__path__):
         room = import_module(f"{policies.__name__}.{module.name}")
         found += [p for p in vars(room).values() if isinstance(p, Policy) and p.rank.__module__ == room.__name__]
-    return MappingProxyType({p.name: p for p in sorted(found, key=lambda p: (p.oracle, p.name))})
+    return MappingProxyType({p.name: p for p in sorted(found, key=lambda p: (p.is_oracle, p.name))})
 
 
 def vllms_own(found: Policy) -> str:
@@ -125,6 +130,9 @@ def find(spec: str) -> Policy:
     changed = dict(found.parameters)
     for setting in filter(None, settings.split(",")):
         key, equals, text = setting.partition("=")
+        if equals and key.strip() == LIMIT and LIMIT not in changed:
+            found = _limited(found, text)
+            continue
         key = key.strip() if key.strip() in changed else found.aliases.get(key.strip(), key.strip())
         if not equals or key not in changed:
             known = ", ".join(f"{k}={v:g}" for k, v in found.parameters.items()) or "none"
@@ -138,8 +146,21 @@ def find(spec: str) -> Policy:
 def spec_of(found: Policy) -> str:
     """Return the name with the parameters that differ from their defaults, as `find` takes it."""
     defaults = parameters_of(found.rank)
-    changed = ",".join(f"{k}={v:.12g}" for k, v in found.parameters.items() if v != defaults[k])
-    return f"{found.name}:{changed}" if changed else found.name
+    changed = [f"{k}={v:.12g}" for k, v in found.parameters.items() if v != defaults[k]]
+    changed += [f"{LIMIT}={found.preempt:.12g}"] if math.isfinite(found.preempt) else []
+    return f"{found.name}:{','.join(changed)}" if changed else found.name
+
+
+def _limited(found: Policy, text: str) -> Policy:
+    """Return the policy with a limit on how often it may preempt a request."""
+    if not found.preemptive:
+        what = f"{found.name} preempts nobody, so {LIMIT}= has nothing to limit"
+        raise UsageError(what, where="--policy", hint=f"{found.name} as it is")
+    most = _number(text, LIMIT, found.name)
+    if most < 0 or (math.isfinite(most) and most != int(most)):
+        what = f"{found.name}: {LIMIT}={text!r} is not a number of preemptions"
+        raise UsageError(what, where="--policy", hint=f"{LIMIT}=1")
+    return replace(found, preempt=most)
 
 
 def _number(text: str, key: str, name: str) -> float:

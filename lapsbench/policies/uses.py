@@ -23,9 +23,11 @@ FIXED_JOB = (
     "prefill_s",
     "prompt_tokens",
     "priority",
+    "category",
+    "own_tokens_per_round",
 )
 """Fields of `JOB` that are what they are at arrival."""
-FIXED_SYSTEM = tuple(name for name in SYSTEM.names or () if name not in ("now_s", "step"))
+FIXED_SYSTEM = tuple(name for name in SYSTEM.names or () if name not in ("now_s", "step", "waiting", "backlog_s"))
 """Fields of `SYSTEM` that never change."""
 
 
@@ -56,14 +58,28 @@ def _is_fixed(rank: Callable[..., float], name: str) -> bool:
 
 def may_ask_for_reviews(policy: Policy) -> bool:
     """Say whether the policy, or anything it calls, so much as names `job.review_s` or `job.review_step`."""
-    return _names_a_review(policy.rank)
+    return any(map(_names(policy.rank).__contains__, REVIEWS))
 
 
-def _names_a_review(function: Callable[..., Any]) -> bool:
-    names, around = function.__code__.co_names, function.__globals__
+def reads(policy: Policy, field: str) -> bool:
+    """Say whether the policy, or anything it calls, may read a field: it names it, or writes its name as text."""
+    return field in _names(policy.rank)
+
+
+def wants_today(policy: Policy) -> bool:
+    """Say whether a policy needs to know today's fcfs p99: it reads it, and was not given a patience of its own."""
+    return reads(policy, "fcfs_p99_s") and not policy.parameters.get("patience_s", 0.0) > 0
+
+
+@cache
+def _names(function: Callable[..., Any]) -> frozenset[str]:
+    """Return all names and texts in a function and in the compiled helpers it calls."""
+    code, around = function.__code__, function.__globals__
+    names = code.co_names
     rooms = [around, *(vars(around[name]) for name in names if isinstance(around.get(name), ModuleType))]
     helpers = [getattr(room.get(name), "py_func", None) for room in rooms for name in names]
-    return any(name in REVIEWS for name in names) or any(_names_a_review(helper) for helper in helpers if helper)
+    own = frozenset(names) | {text for text in code.co_consts if isinstance(text, str)}
+    return own.union(*(_names(helper) for helper in helpers if helper and helper is not function))
 
 
 def parse(policy: Policy) -> ast.Module:

@@ -32,6 +32,9 @@ class Job(Protocol):
     prompt_tokens: int
     predicted_class: int
     priority: int
+    category: int
+    resume_s: float
+    own_tokens_per_round: float
     prefill_left_tokens: int
     emitted_tokens: int
     rounds: int
@@ -50,6 +53,11 @@ class System(Protocol):
     mean_round_s: float
     mean_service_s: float
     service_p20_s: float
+    round_s: float
+    waiting: int
+    backlog_s: float
+    fcfs_p99_s: float
+    category_tokens_per_round: Floats
     params: Floats
     table: Floats
 
@@ -66,10 +74,15 @@ def tokens_per_round(job: Job, system: System, prior_rounds: float) -> float:
 
     Empirical Bayes with k0 = prior_rounds; k0 = 0 is the plain running mean, m0 before the first round.
     """
-    rounds = job.rounds + prior_rounds
-    if rounds == 0:
-        return system.mean_tokens_per_round
-    return (job.rounds + job.accepted_tokens + prior_rounds * system.mean_tokens_per_round) / rounds
+    return shrunken(job.rounds, job.accepted_tokens, prior_rounds, system.mean_tokens_per_round)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def shrunken(rounds: int, accepted_tokens: int, prior_rounds: float, prior: float) -> float:
+    """Estimate tokens per round from what was seen and a prior that counts as `prior_rounds` rounds."""
+    if rounds + prior_rounds == 0:
+        return prior
+    return (rounds + accepted_tokens + prior_rounds * prior) / (rounds + prior_rounds)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -91,7 +91,9 @@ def conservation(result: ReplayResult, load: float | None) -> Iterator[str]:
 def facts(result: ReplayResult) -> Iterator[tuple[str, str]]:
     """Say what the numbers rest on."""
     if any(cell.oracle for cell in result.cells):
-        yield "*", "an oracle: knows what no scheduler can; a bound, not a choice"
+        yield "*", "an oracle: knows what no scheduler can; not a choice"
+    for label, bounds in {cell.label: cell.bounds for cell in result.cells if cell.bounds}.items():
+        yield "bound", f"{label}: {bounds}"
     yield "profile", result.provenance
     if result.calibration:
         yield "calibration", result.calibration

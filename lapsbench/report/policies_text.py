@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Policy
 
-ORACLES = "* knows the truth: a bound, not a scheduler. `lapsbench policies NAME` tells parameters and source."
+ORACLES = "* knows the truth: not a scheduler. `lapsbench policies NAME` tells parameters and source."
 
 
 def overview(policies: Sequence[Policy]) -> str:
@@ -33,6 +33,8 @@ def describe(policy: Policy) -> str:
         "preempts": "yes" if policy.preemptive else "no",
         "parameters": ", ".join(f"{key}={value:g}" for key, value in policy.parameters.items()) or "none",
     }
+    if policy.bounds:
+        facts["bounds"] = policy.bounds
     if policy.aliases:
         facts["or"] = ", ".join(f"{letter} for {key}" for letter, key in policy.aliases.items())
     if policy.parameters:

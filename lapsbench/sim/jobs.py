@@ -60,6 +60,8 @@ def introduce(sim: Any, request: int) -> None:
     view.predicted_class = ints(sim.predicted_class_at)[request]
     view.prefill_s = floats(sim.prefill_s_at)[request]
     view.priority = ints(sim.priority_at)[request]
+    view.category = ints(sim.category_at)[request]
+    view.own_tokens_per_round = floats(sim.own_tokens_per_round_at)[request]
     view.prompt_tokens = view.prefill_left_tokens = ints(sim.prompt_tokens_at)[request]
     view.last_run_step = sim.step - 1
     own.last_emit_s = own.itl_max_s = own.admitted_s = own.first_token_s = np.nan

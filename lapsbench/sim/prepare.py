@@ -9,18 +9,19 @@ import numpy as np
 import pyarrow as pa
 
 from lapsbench.acceptance.rounds import Assignment, whole
-from lapsbench.acceptance.sample import assign
-from lapsbench.core import Calibration, Engine, Profile, Trace, Workload
+from lapsbench.acceptance.sample import assign, groups
+from lapsbench.core import CATEGORIES, Calibration, Engine, Profile, Trace, Workload
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import Predictor, predict
 from lapsbench.policies.registry import find
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
+from lapsbench.sim.cost import DRAFT, OVERHEAD, VERIFY, along
 from lapsbench.sim.setup import set_up
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
-    from lapsbench.core import Bank, Bytes, Floats, Ints
+    from lapsbench.core import Bank, Bytes, Floats, Ints, Outcome
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.sweep import Simulator
 
@@ -37,7 +38,7 @@ def workload(trace: Trace, profile: Profile, engine: Engine, predictor: Predicto
     """
     drawn, accept_runs = _acceptance(trace, profile, engine, seed)
     predicted, classes = predict(predictor, trace.output_tokens, seed, given=trace.predicted_tokens)
-    return _ready(trace, drawn, accept_runs, predicted, classes)
+    return replace(_ready(trace, drawn, accept_runs, predicted, classes), category=_category(trace, profile))
 
 
 def at_capacity(work: Workload, engine: Engine, costs: StepCosts, replay: Simulator = kernel.replay) -> float:
@@ -84,8 +85,17 @@ def calibration(
     if predictor.name == "trace" and trace.predicted_tokens is None:
         guess = Predictor("none")  # nothing is known of these requests' predictions: one class
     predicted, classes = predict(guess, trace.output_tokens, CALIBRATION_SEED, given=trace.predicted_tokens)
-    work = replace(_ready(trace, drawn, accept_runs, predicted, classes), arrival_s=np.zeros(len(trace)))
+    ready = _ready(trace, drawn, accept_runs, predicted, classes)
+    work = replace(ready, arrival_s=np.zeros(len(trace)), category=_category(trace, profile))
     return _learn(work, replace(engine, kv_tokens=0), costs, source)
+
+
+def _category(trace: Trace, profile: Profile) -> Ints:
+    """Return the number of each request's category among the bank's; -1 where it has none, or it is one too many."""
+    if trace.category is None or profile.bank is None:
+        return np.full(len(trace), -1, np.int32)
+    numbers = groups(trace, profile.bank)
+    return np.where(numbers < CATEGORIES, numbers, -1).astype(np.int32)
 
 
 def _learn(work: Workload, engine: Engine, costs: StepCosts, source: str) -> Calibration:
@@ -101,14 +111,37 @@ def _learn(work: Workload, engine: Engine, costs: StepCosts, source: str) -> Cal
         mean_tokens_per_round=1.0 + accepted / rounds,
         mean_round_s=float((outcome.finished_s - outcome.first_token_s).sum()) / rounds,
         source=source,
+        round_s=_round_s(work, outcome.rounds, engine, costs),
+        predicted_tokens=work.predicted_tokens,
+        output_tokens=work.output_tokens.astype(np.float64),
+        category_tokens_per_round=_by_category(work.category, outcome),
     )
+
+
+def _round_s(work: Workload, rounds: Ints, engine: Engine, costs: StepCosts) -> float:
+    """Price a step in which a full batch does a round at the mean context of all rounds, and nobody's prefill."""
+    halfway = work.prompt_tokens + (1.0 + work.output_tokens) / 2
+    weights = np.maximum(rounds, 1e-9)
+    context = np.array([float((halfway * weights).sum() / weights.sum())])
+    parts = [(OVERHEAD, np.zeros(1)), (DRAFT, context), (VERIFY, context)]
+    times = [along(costs.context, costs.step_s[part, engine.max_batch], at)[0] for part, at in parts]
+    return float(sum(max(0.0, float(time_s)) for time_s in times))
+
+
+def _by_category(category: Ints, outcome: Outcome) -> Floats:
+    """Pool the tokens per round of each category."""
+    mine = (category >= 0) & (outcome.rounds > 0)
+    rounds = np.bincount(category[mine], outcome.rounds[mine], CATEGORIES)
+    accepted = np.bincount(category[mine], outcome.accepted_tokens[mine], CATEGORIES)
+    return np.divide(rounds + accepted, rounds, out=np.full(CATEGORIES, np.nan), where=rounds > 0)
 
 
 def _from_bank(bank: Bank, count: int) -> tuple[Trace, Assignment]:
     """Draw recorded prompts, each with its own lengths and its own recording."""
     rows = stream(CALIBRATION_SEED, "calibration/rows").integers(0, len(bank), count)
     own = whole(bank)
-    trace = Trace("bank", np.zeros(count), bank.prompt_tokens[rows], bank.output_tokens[rows])
+    lengths = bank.prompt_tokens[rows], bank.output_tokens[rows]
+    trace = Trace("bank", np.zeros(count), *lengths, category=bank.category[rows])
     return trace, Assignment(own.recording_start[rows], own.recording_tokens[rows], own.recording_shift[rows])
 
 

@@ -17,6 +17,7 @@ from lapsbench.sim.heap import heapify, pop, push
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import own_of, view_of
 from lapsbench.sim.state import BUCKET, RUNNING, WAITING
+from lapsbench.sim.weighing import count_work, discount_work, forget_reviews, shield, show_queue, show_resume
 
 JOB_BYTES = sizeof(JOB)
 
@@ -56,11 +57,19 @@ def ask(rank: Any, sim: Any, numbers_at: int, views_at: int, ranks_at: int, size
     """Ask the policy for the ranks of some jobs, as of the simulated present; return the highest."""
     if sim.charged:
         charge(sim, ints(numbers_at), size)
+    if sim.shows_queue:
+        show_queue(sim)
+    if sim.shows_resume:
+        show_resume(sim, ints(numbers_at), size)
+    if sim.limited:
+        forget_reviews(sim, ints(numbers_at), size)
     system = system_at(sim.system_at, 0)
     system.now_s, system.step = sim.now_s, sim.step
     worst = rank(views_at, ranks_at, size, sim.system_at)
     if math.isnan(worst):
         blame(sim, ints(numbers_at), floats(ranks_at), size)
+    if sim.limited:
+        shield(sim, ints(numbers_at), floats(ranks_at), size)
     return worst
 
 
@@ -120,6 +129,7 @@ def wait(sim: Any, job: int) -> None:
     own = own_of(sim, job)
     own.state = WAITING
     sim.in_wait += 1
+    count_work(sim, job)
     if sim.charged:
         longs(sim.client_waiting_at)[own.client] += 1
     if sim.kv_tokens > 0:
@@ -134,6 +144,7 @@ def unwait(sim: Any, job: int) -> None:
     own = own_of(sim, job)
     own.state = RUNNING
     sim.in_wait -= 1
+    discount_work(sim, own)
     if sim.charged:
         longs(sim.client_waiting_at)[own.client] -= 1
     if sim.kv_tokens > 0:

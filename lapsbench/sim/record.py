@@ -8,7 +8,7 @@ import numpy as np
 
 from lapsbench.core import ON_PREEMPT, UNLIMITED, Engine, Outcome, Policy, Workload
 from lapsbench.policies.registry import vllms_own
-from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
+from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
 from lapsbench.sim.memory import address, lines, records
 from lapsbench.sim.state import (
     ARRIVALS,
@@ -86,6 +86,7 @@ class Replay(Record):
         self.setup = setup
         n, sim = len(work), self.sim
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
+        self.own({"own_tokens_per_round": setup.own_tokens_per_round})
         self.results: dict[str, NDArray[Any]] = {name: np.empty(n, kind) for name, (kind, _) in RESULTS.items()}
         self.own(self.results | {"pool": lines((n + 1) * BLOCK_BYTES), "system": setup.system.copy()})
         most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
@@ -94,7 +95,7 @@ class Replay(Record):
         self.own(_rooms(n, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
         self.own({"timers": self.timers(int(sim.heap_room))})
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
-        sim.fixed, sim.reviewed = is_fixed(policy), may_ask_for_reviews(policy)
+        self.asked(policy)
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
@@ -103,6 +104,16 @@ class Replay(Record):
             sim.vllms_own = VLLMS_OWN.index(vllms_own(policy))
             sim.listing_mask = (1 << (2 * int(sim.kv_blocks)).bit_length()) - 1
             self.own(_vllms_rooms(n, engine.max_batch, int(sim.kv_blocks), int(sim.listing_mask)))
+
+    def asked(self, policy: Policy) -> None:
+        """Note what this policy reads, and what may change its ranks."""
+        sim, limited = self.sim, policy.preempt < UNLIMITED
+        sim.limited, sim.preempt_most = limited, int(policy.preempt) if limited else UNLIMITED
+        sim.fixed = is_fixed(policy) and not limited
+        sim.reviewed = may_ask_for_reviews(policy) or limited
+        sim.counts_backlog, sim.shows_resume = reads(policy, "backlog_s"), reads(policy, "resume_s")
+        sim.shows_queue = sim.counts_backlog or reads(policy, "waiting")
+        sim.token_s = self.setup.token_s
 
     def timers(self, room: int) -> NDArray[np.void]:
         """Return two empty timers."""

@@ -42,6 +42,8 @@ HIDDEN = np.dtype(
         ("cached_tokens", "i4"),  # of a job that prefills, or waits
         ("peak_tokens", "i4"),  # most tokens it ever had cached: prefill beyond is new work, below is repeated
         ("client", "i4"),
+        ("displaced", "i4"),  # times its place went to a better ranked job
+        ("work_ns", "i8"),  # counted in `SIM.backlog_ns` while it waits
         ("recomputed_tokens", "i8"),
         ("admitted_s", "f8"),
         ("first_token_s", "f8"),
@@ -103,8 +105,10 @@ ARRIVALS = (  # the workload and its bank
     "predicted_rounds",
     "predicted_class",
     "prefill_s",
+    "own_tokens_per_round",
     "client",
     "priority",
+    "category",
     "recording_start",
     "recording_tokens",
     "recording_shift",
@@ -175,6 +179,11 @@ RULES = (
     "charged",
     "fixed",  # a rank holds for good: never ask again
     "reviewed",  # the policy may ask for reviews
+    "shows_queue",  # the policy reads how many wait,
+    "counts_backlog",  # their work,
+    "shows_resume",  # what preempting a job would cost
+    "limited",  # requests may be preempted by rank only so often:
+    "preempt_most",
     "stall_steps",
     # vLLM's
     "vllms_own",
@@ -202,6 +211,7 @@ CLOCK = (
     "in_swap_outs",
     "in_swap_ins",
     "in_spare",
+    "backlog_ns",  # predicted work of those that wait: a whole number, so the order of adding is no matter
     "lowest_need",  # no waiting job lies in a lower bucket of KV needs
     "idle_steps",
     "gone",
@@ -232,6 +242,7 @@ SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "querie
 
 SIM = np.dtype(
     [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8"), ("front", "f8")]
+    + [("token_s", "f8")]  # engine time of a predicted token
     + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
     + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *RESULTS, *PRICES)],
     align=True,

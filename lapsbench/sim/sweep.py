@@ -5,6 +5,7 @@ Knows nothing of files or screens: finished cells come in through `kept`, outcom
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,22 +13,23 @@ from typing import TYPE_CHECKING, Protocol
 
 from joblib import Parallel, delayed
 
+from lapsbench.core import CALIBRATION
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import spec_of
+from lapsbench.policies.uses import wants_today
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import StepCosts, step_costs
 from lapsbench.sim.prepare import at_capacity, calibration, workload
-from lapsbench.sim.setup import Solo, set_up
+from lapsbench.sim.setup import Solo, set_up, table_of
+from lapsbench.sim.today import fcfs_p99_s
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    import numpy as np
-
-    from lapsbench.core import Calibration, Engine, Outcome, Policy, Profile, Trace, Workload
+    from lapsbench.core import Calibration, Engine, Floats, Outcome, Policy, Profile, Trace, Workload
     from lapsbench.policies.predictors import Predictor
     from lapsbench.sim.setup import Setup
 
@@ -97,6 +99,7 @@ class Sweep:
     Attributes:
         capacity_rps: requests per second.
         calibration: None where no policy learns.
+        fcfs_p99_s: seconds, by load; empty where no policy asks.
     """
 
     def __init__(
@@ -113,10 +116,17 @@ class Sweep:
         say("measuring capacity")
         self.capacity_rps = at_capacity(first, plan.engine, self.costs, replay)
         self.calibration: Calibration | None = None
-        if any("calibration sample" in policy.knows or policy.calibrate for policy in plan.policies):
+        if any(CALIBRATION in policy.knows or policy.calibrate for policy in plan.policies):
             say("calibrating")
             self.calibration = calibration(plan.profile, plan.engine, plan.predictor, self.costs, plan.history)
-        self.arrivals = {load: self._arrival_s(load) for load in plan.loads}
+        for policy in plan.policies:
+            if policy.calibrate is not None and self.calibration is not None:
+                table_of(policy, self.calibration)
+        self.arrivals = {load: self._arrival_s(plan.trace, load) for load in plan.loads}
+        self.fcfs_p99_s: dict[float | None, float] = {}
+        if any(wants_today(policy) for policy in plan.policies):
+            say("measuring today's fcfs")
+            self.fcfs_p99_s = {load: self._today(first, load) for load in plan.loads}
         self._lock = threading.Lock()
 
     def run(
@@ -140,7 +150,8 @@ class Sweep:
     def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
         plan, (base, single) = self.plan, self.prepared(cell.seed)
         work = replace(base, arrival_s=self.arrivals[cell.load])
-        work, setup = set_up(work, plan.engine, cell.policy, single, self.calibration)
+        today_s = self.fcfs_p99_s.get(cell.load, math.nan)
+        work, setup = set_up(work, plan.engine, cell.policy, single, self.calibration, today_s)
         outcome = kept(cell)
         if outcome is not None:
             if tick:
@@ -172,11 +183,19 @@ class Sweep:
                 self.works[seed], self.solos[seed] = work, solo(work, plan.engine, self.costs)
             return self.works[seed], self.solos[seed]
 
-    def _arrival_s(self, load: float | None) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def _today(self, work: Workload, load: float | None) -> float:
+        """Replay fcfs on the first seed; on the trace that policies learn from, where there is one."""
+        plan, arrival_s = self.plan, self.arrivals[load]
+        if plan.history is not None:
+            work = workload(plan.history, plan.profile, plan.engine, plan.predictor, plan.seeds[0])
+            arrival_s = self._arrival_s(plan.history, load)
+        return fcfs_p99_s(work, arrival_s, plan.engine, self.costs, self.replay)
+
+    def _arrival_s(self, trace: Trace, load: float | None) -> Floats:
         rate = self.plan.rate_rps
         if load is not None:
             rate = load * self.capacity_rps
-        return self.plan.trace.arrival_s if rate is None else scale_to_rate(self.plan.trace, rate).arrival_s
+        return trace.arrival_s if rate is None else scale_to_rate(trace, rate).arrival_s
 
     def _check(self) -> None:
         names = [cell.name for cell in self.plan.cells if cell.load == self.plan.loads[0]][: len(self.plan.policies)]

@@ -17,6 +17,7 @@ from lapsbench.policies.binding import compiled
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
 from lapsbench.sim.memory import address, records
 from lapsbench.vllm.order import arranged, due, exchanged, heard
+from lapsbench.vllm.weighing import Weighing
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.core import Bools, Bytes, Floats, Longs
+    from lapsbench.vllm.calibrate import Learnt
 
 log = logging.getLogger("vllm.lapsbench")
-NUMBERS = ("rank", "number", "review_s", "review_step", "tokens", "client", "order")
-MARKS = ("live", "ran", "moved", "waits", "parked", "state", "request")
+NUMBERS = ("rank", "number", "review_s", "review_step", "tokens", "client", "displaced", "order")
+MARKS = ("live", "ran", "moved", "waits", "parked", "runs", "state", "request")
 """Of the board's arrays, one value per place."""
 
 
@@ -41,17 +43,19 @@ class Board:
         tokens: prompt and emitted.
         ran, moved: it took part in a step since it was ranked; it was ranked since all were put in order.
         waits, parked: it is in the queue; it keeps its memory and does not run.
+        runs, displaced: it runs; how often it lost its place to a better ranked one. Only where the policy weighs them.
         request: vLLM's own object. place: where a request is, by its name.
         ranked: how often a policy was asked.
     """
 
-    def __init__(self, policy: Policy, system: NDArray[np.void], size: int = 1024) -> None:
+    def __init__(self, policy: Policy, learnt: Learnt, size: int = 1024) -> None:
         self.policy, self.ask_many = policy, compiled(policy)
         self.system = records(1, SYSTEM)
-        self.system[0] = system
+        self.system[0] = learnt.system[0]
+        self.weighing = Weighing(policy, learnt)
         self.now_s, self.step = self.system["now_s"], self.system["step"]
         self.asks_again = not is_fixed(policy) or policy.rerank == "step"
-        self.reviews = may_ask_for_reviews(policy)
+        self.reviews = may_ask_for_reviews(policy) or self.weighing.limited
         self.clients = Clients(policy)
         self.place: dict[str, int] = {}
         self.free: list[int] = []
@@ -74,6 +78,8 @@ class Board:
         self.moved: Bools = np.zeros(0, np.bool_)
         self.waits: Bools = np.zeros(0, np.bool_)
         self.parked: Bools = np.zeros(0, np.bool_)
+        self.runs: Bools = np.zeros(0, np.bool_)
+        self.displaced: Longs = np.zeros(0, np.int64)
         self.request: NDArray[np.object_] = np.zeros(0, object)
         self._grow(size)
 
@@ -113,6 +119,7 @@ class Board:
         self.client[place] = self.clients.number(client)
         self.live[place], self.ran[place], self.waits[place] = True, False, False
         self.tokens[place] = fields["prompt_tokens"]
+        self.runs[place], self.displaced[place] = False, 0
         self.fresh.append(place)
         self.arrivals += 1
         return place
@@ -151,12 +158,16 @@ class Board:
             return
         if self.clients.charged:
             self.view["client_tokens"][places] = self.clients.counters()[self.client[places]]
+        if self.weighing.any:
+            self.weighing.show(self, places)
         self.now_s[0], self.step[0] = now_s, step
         np.take(self.at, places, out=self.asked[:count])
         asked, told, system = self.addresses
         self.ask_many(asked, told, count, system)
         if not heard(places, self.told, self.rank, self.moved):
             self._blame()
+        if self.weighing.any:
+            self.weighing.limit(self, places)
         if self.reviews:
             for name, kept in (("review_s", self.review_s), ("review_step", self.review_step)):
                 kept[places] = self.view[name][places]

@@ -10,7 +10,7 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +18,15 @@ import numpy as np
 from lapsbench.core import CALIBRATION, Engine
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import CLASS_LIMITS, MEAN_TOKENS
+from lapsbench.policies.uses import reads
+from lapsbench.sim.cost import DRAFT_PREFILL, PREFILL, along
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from lapsbench.core import Floats
+    from lapsbench.core import Floats, Longs, Policy
+    from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.setup import Setup
     from lapsbench.vllm.options import Options
 
 CLASSES = len(CLASS_LIMITS) + 1
@@ -37,17 +41,30 @@ class Learnt:
         mean_tokens: mean output of the calibration sample; NaN where there is none.
         class_tokens: the same of each length class.
         prefill_s: time to prefill a prompt of so many tokens alone; empty where no profile says.
+        resume_s: what taking out a request with so many tokens computed costs when it resumes; empty where no profile
+            says, or the policy does not ask.
+        token_s: engine time of a predicted token; 0 where no profile says.
+        categories: those of the profile's prompts, in the order of their numbers.
     """
 
     system: NDArray[np.void]
     mean_tokens: float
     class_tokens: Floats
     prefill_s: Floats
+    resume_s: Floats = field(default_factory=lambda: np.zeros(0))
+    token_s: float = 0.0
+    categories: tuple[str, ...] = ()
 
 
 def unlearnt(system: NDArray[np.void]) -> Learnt:
     """Return what is known without a profile; the means of the classes are those of their published predictor."""
     return Learnt(system, np.nan, np.array(MEAN_TOKENS), np.zeros(0))
+
+
+def told(policy: Policy, setup: Setup, engine: Engine, costs: StepCosts | None, longest: int) -> Learnt:
+    """Return what a replay's policy knows: requests bring all else themselves."""
+    resume_s = _resume_s(engine, costs, longest) if costs and reads(policy, "resume_s") else np.zeros(0)
+    return replace(unlearnt(setup.system), resume_s=resume_s, token_s=setup.token_s)
 
 
 def learn(options: Options, engine: Engine, longest: int) -> Learnt:
@@ -70,7 +87,15 @@ def learn(options: Options, engine: Engine, longest: int) -> Learnt:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise LapsbenchError(lines[-1] if lines else f"calibration ended with {done.returncode}")
     found = np.load(io.BytesIO(done.stdout))
-    return Learnt(found["system"], float(found["mean_tokens"]), found["class_tokens"], found["prefill_s"])
+    return Learnt(
+        system=found["system"],
+        mean_tokens=float(found["mean_tokens"]),
+        class_tokens=found["class_tokens"],
+        prefill_s=found["prefill_s"],
+        resume_s=found["resume_s"],
+        token_s=float(found["token_s"]),
+        categories=tuple(found["categories"].tolist()),
+    )
 
 
 def _learnt(ask: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +105,7 @@ def _learnt(ask: dict[str, Any]) -> dict[str, Any]:
     from lapsbench.scenario import Scenario  # noqa: PLC0415
     from lapsbench.sim.cost import step_costs  # noqa: PLC0415
     from lapsbench.sim.prepare import calibration  # noqa: PLC0415
-    from lapsbench.sim.setup import system_of  # noqa: PLC0415
+    from lapsbench.sim.setup import system_of, token_s_of  # noqa: PLC0415
     from lapsbench.store.profile import open_profile  # noqa: PLC0415
     from lapsbench.traces import open_trace  # noqa: PLC0415
 
@@ -105,7 +130,32 @@ def _learnt(ask: dict[str, Any]) -> dict[str, Any]:
         "mean_tokens": mean,
         "class_tokens": classes,
         "prefill_s": _prefill_s(engine, costs, ask["longest"]),
+        "resume_s": _resume_s(engine, costs, ask["longest"]) if reads(policy, "resume_s") else np.zeros(0),
+        "token_s": token_s_of(engine, sample),
+        "categories": np.unique(profile.bank.category.astype(str)) if profile.bank else np.zeros(0, str),
     }
+
+
+def _resume_s(engine: Engine, costs: StepCosts, longest: int) -> Floats:
+    """Return what taking out a request with 0, 1, 2, ... tokens computed costs: `sim/weighing.py` says how."""
+    done = np.arange(longest + 1)
+    kept = np.maximum(done - 1, 0) // engine.block_tokens * engine.block_tokens if engine.prefix_cache else 0 * done
+    again_s = _chunk_s(costs, PREFILL, done - kept, kept)
+    if engine.draft_tokens > 0:
+        again_s += _chunk_s(costs, DRAFT_PREFILL, done - kept, kept)
+    again_s[0] = 0.0
+    return again_s * (engine.on_preempt != "keep")
+
+
+def _chunk_s(costs: StepCosts, component: int, tokens: Longs, cached: Longs) -> Floats:
+    """Price prefill chunks: along cached tokens first, then along new ones."""
+    knots, lines = costs.query, along(costs.cached, costs.chunk_s[component].T, cached.astype(np.float64))
+    if len(knots) == 1:
+        return np.maximum(lines[:, 0], 0.0)
+    each, segment = np.arange(len(tokens)), np.clip(np.searchsorted(knots, tokens, "right") - 1, 0, len(knots) - 2)
+    fraction = np.maximum((tokens - knots[segment]) / (knots[segment + 1] - knots[segment]), 0.0)
+    below, above = lines[each, segment], lines[each, segment + 1]
+    return np.maximum(below + fraction * (above - below), 0.0)
 
 
 def _prefill_s(engine: Engine, costs: Any, longest: int) -> Floats:

@@ -10,12 +10,14 @@ from lapsbench.core import CALIBRATION, Policy
 from lapsbench.engines import rules_version
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.registry import find
+from lapsbench.policies.uses import wants_today
 from lapsbench.vllm import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from lapsbench.core import OnPreempt
+    from lapsbench.vllm.calibrate import Learnt
 
 WHERE = '--additional-config {"lapsbench": ...}'
 KEYS: Mapping[str, type] = {
@@ -40,7 +42,7 @@ class Options:
         log: file to write the step log to; "" for none.
         predict, calibration: how lengths of the calibration sample are predicted, and a trace to take it from: as
             --predict and --calibration of lapsbench replay.
-        system: what a policy sees of the engine, where the caller has it already.
+        learnt: what the policy has learnt, where the caller has it already.
     """
 
     policy: Policy
@@ -50,7 +52,7 @@ class Options:
     log: str = ""
     predict: str = ""
     calibration: str = ""
-    system: Any = None
+    learnt: Learnt | None = None
 
 
 def options_of(config: Any) -> Options:
@@ -121,10 +123,13 @@ def _found(given: Mapping[str, Any]) -> Options:
     on_preempt = given.get("on_preempt", "recompute")
     if on_preempt not in ("recompute", "keep"):
         raise UsageError(f"on_preempt is {on_preempt!r}", where=WHERE, hint="recompute or keep")
-    if policy.oracle:
+    if policy.is_oracle:
         raise UsageError(
             "knows what no server knows: true lengths", where=f"{WHERE}, policy {policy.name}", hint="srpt, laps-sd"
         )
+    if wants_today(policy):
+        what = f"{policy.name} counts its patience in today's fcfs p99, and a server does not know it"
+        raise UsageError(what, where=WHERE, hint=f"{policy.name}:patience_s=SECONDS, as lapsbench replay prints it")
     profile = given.get("profile", "")
     if (CALIBRATION in policy.knows or policy.calibrate) and not profile:
         what = f"{policy.name} learns from a calibration sample"

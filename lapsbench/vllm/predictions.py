@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench.core import PRIORITY_MOST
+from lapsbench.core import CATEGORIES, PRIORITY_MOST
 from lapsbench.policies.predictors import length_class
 from lapsbench.vllm.calibrate import CLASSES
 
@@ -57,8 +57,18 @@ def seen(request: Request, extra: Mapping[str, Any], learnt: Learnt) -> tuple[di
         "predicted_class": int(length_class(np.array(tokens))) if of_class is None else of_class,
         "predicted_rounds": _number(extra.get("predicted_rounds"), 0.0),
         "prefill_s": prefill,
+        "category": _category(extra.get("category"), learnt.categories),
+        "own_tokens_per_round": _number(extra.get("own_tokens_per_round"), 0.0),
         "priority": max(-PRIORITY_MOST, min(request.priority, PRIORITY_MOST)),
     }, predicted
+
+
+def _category(value: Any, names: tuple[str, ...]) -> int:
+    """Return a category's number, by its name among the profile's, or as it is; -1 for one that is not known."""
+    if isinstance(value, str):
+        value = names.index(value) if value in names else -1
+    number = _number(value, 0.0)
+    return int(number) if number < CATEGORIES else -1
 
 
 def _number(value: Any, least: float) -> float:

@@ -20,6 +20,7 @@ from vllm.v1.structured_output import StructuredOutputManager
 
 from lapsbench.policies.registry import vllms_own
 from lapsbench.sim.reference.common import Live, Twin
+from lapsbench.vllm.calibrate import told
 from lapsbench.vllm.config import configured, memory
 from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler
 
@@ -83,7 +84,9 @@ class Referee(Twin[Live]):
         if own:
             kind = StockAsyncScheduler if self.asynchronous else StockScheduler
         else:
-            options = {"policy": self.policy, "on_preempt": engine.on_preempt, "system": self.setup.system[0]}
+            longest = int((self.work.prompt_tokens.astype(int) + self.work.output_tokens).max(initial=1))
+            learnt = told(self.policy, self.setup, engine, self.costs, longest)
+            options = {"policy": self.policy, "on_preempt": engine.on_preempt, "learnt": learnt}
             config.additional_config = {"lapsbench": options}
         made = kind(
             vllm_config=config,
@@ -131,6 +134,8 @@ class Referee(Twin[Live]):
             "predicted_class": view.predicted_class,
             "predicted_rounds": view.predicted_rounds,
             "prefill_s": view.prefill_s,
+            "category": view.category,
+            "own_tokens_per_round": view.own_tokens_per_round,
             "client": job.client,
         }
         params = SamplingParams(temperature=0.0, max_tokens=job.output_tokens, ignore_eos=True, extra_args=extra)

@@ -68,7 +68,7 @@ class Ranked(VllmScheduler):
             self.options = options_of(self.vllm_config)
             check_mode(asynchronous=self.asynchronous, engine=bool(self.scheduler_config.async_scheduling))
             self.learnt = self.learn(self.options)
-            self.board = Board(self.options.policy, self.learnt.system[0])
+            self.board = Board(self.options.policy, self.learnt)
             self.chosen, self.keep = self.options.policy, self.options.on_preempt == "keep"
             self.log = StepLog(self.options.log, header(self)) if self.options.log else None
         except LapsbenchError as error:
@@ -86,8 +86,8 @@ class Ranked(VllmScheduler):
 
     def learn(self, options: Options) -> Learnt:
         """Return what the policy learns from a profile, in a process of its own."""
-        if options.system is not None:
-            return unlearnt(np.array([options.system]))
+        if options.learnt is not None:
+            return options.learnt
         engine = self.engine()
         if not options.profile:
             return unlearnt(system_of(engine, options.policy, None))
@@ -104,6 +104,7 @@ class Ranked(VllmScheduler):
             rules="vllm",
             batched_tokens=self.max_num_scheduled_tokens,
             block_tokens=self.block_size,
+            prefix_cache=bool(self.cache_config.enable_prefix_caching),
             draft_method="eagle" if "eagle" in method else "draft_model" if method == "draft_model" else "ngram",
         )
 
@@ -116,6 +117,7 @@ class Ranked(VllmScheduler):
             fields, predicted = seen(request, extra, self.learnt)
             self.counters.unpredicted += not predicted
             fields["last_run_step"] = self.step - 1
+            self.look()
             place = self.board.add(request.request_id, request, client_of(extra), fields)
             self.returns(place)
             self.jobs[request.request_id] = Job(int(self.board.number[place]), place)
@@ -123,6 +125,11 @@ class Ranked(VllmScheduler):
             if self.log:
                 self.log.arrived(self.jobs[request.request_id].number, request.request_id, fields)
         super().add_request(request)
+
+    def look(self) -> None:
+        """Show who runs and who waits, where the policy weighs it."""
+        if self.board.weighing.any:
+            self.board.weighing.look(self.board, [self.jobs[request.request_id].place for request in self.running])
 
     def returns(self, place: int) -> None:
         """Lift the client of a new request, where clients are charged."""
@@ -192,6 +199,7 @@ class Ranked(VllmScheduler):
     def arrange(self, now_s: float) -> None:
         """Rank; let the best run where the policy preempts; put the queue in order."""
         began_s = time.perf_counter()
+        self.look()
         order = self.board.ranks(now_s, self.step)
         if self.chosen.preemptive:
             self.preempt(order)
@@ -212,11 +220,15 @@ class Ranked(VllmScheduler):
         board.parked[back] = False
         if len(out):
             self.take_out(out)
+        if len(back) and board.weighing.limited:
+            board.weighing.starts(board, back)
+            self.running.sort(key=lambda request: board.worse(board.place[request.request_id]))
         if self.parked:
             self.make_room(best)
 
     def take_out(self, places: Longs) -> None:
         """Park who runs and must not, or drop what they hold."""
+        self.board.displaced[places] += 1
         requests = self.board.request[places].tolist()
         if self.keep:
             self.board.parked[places] = True
@@ -258,6 +270,7 @@ class Ranked(VllmScheduler):
             if known not in output.num_scheduled_tokens:
                 left -= self.kv_cache_manager.get_computed_blocks(request)[1]
             self.board.view["prefill_left_tokens"][job.place] = left
+            self.board.weighing.evicted(self.board, job.place, now_s)
         for known in output.num_scheduled_tokens:
             job, request = self.jobs[known], self.requests[known]
             if not job.admitted:
@@ -267,6 +280,8 @@ class Ranked(VllmScheduler):
             job.parts += ((not job.prefilling, left),)
             if not request.is_prefill_chunk:
                 job.prefilling = False
+        if self.board.weighing.limited:
+            self.board.weighing.starts(self.board, [self.jobs[known].place for known in output.num_scheduled_tokens])
         if self.log:
             self.log.composed(self.step, now_s, self.rows(output))
         if output.num_scheduled_tokens:

@@ -19,12 +19,14 @@ import numpy as np
 
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.streams import stream
+from lapsbench.vllm.calibrate import told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
+    from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
 ALONE = {
@@ -87,6 +89,7 @@ class Serving:
         log: the file for the step log.
         imposed: acceptance as the workload's recordings say, on the CPU; else the model's own.
         clock: see `Clock`.
+        costs: prices, for policies that weigh what preempting costs.
         more: further arguments of vLLM's `EngineArgs`.
     """
 
@@ -96,6 +99,7 @@ class Serving:
     log: Path
     imposed: bool = True
     clock: Literal["cpu", "wall"] = "cpu"
+    costs: StepCosts | None = None
     more: Mapping[str, Any] | None = None
 
 
@@ -162,6 +166,7 @@ def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int
         "predicted_class": view.predicted_class,
         "predicted_rounds": view.predicted_rounds,
         "prefill_s": view.prefill_s,
+        "category": view.category,
         "client": int(work.client[request]),
     }
     asked = SamplingParams(
@@ -214,7 +219,9 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         **(serving.more or {}),
     }
     config = EngineArgs(**settings).create_engine_config()
-    options = {"policy": serving.policy, "on_preempt": engine.on_preempt, "system": setup.system[0]}
+    longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
+    learnt = told(serving.policy, setup, engine, serving.costs, longest)
+    options: dict[str, Any] = {"policy": serving.policy, "on_preempt": engine.on_preempt, "learnt": learnt}
     if serving.imposed:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 

@@ -19,6 +19,7 @@ from lapsbench.sim.prices import step_price
 from lapsbench.sim.queue import enheap, fresh, held, rerank_running, rerank_waiting, unwait, wait
 from lapsbench.sim.state import BUCKET, KEEP, RECOMPUTE, SWAP, WAITING
 from lapsbench.sim.timers import schedule
+from lapsbench.sim.weighing import count_work, unshield
 
 
 @inlined
@@ -151,6 +152,8 @@ def leave(sim: Any, job: int, key: float) -> None:
     own = own_of(sim, job)
     own.rank = key
     own.preemptions += 1
+    own.displaced += 1
+    unshield(sim, job)
     if own.prefilling == 1:
         own.prefilling = 0
         jobs = ints(sim.chunk_at)
@@ -184,6 +187,7 @@ def evict(sim: Any, job: int) -> None:
     own.cached_tokens = 0
     view = view_of(sim, job)
     view.prefill_left_tokens = own.prompt_tokens + view.emitted_tokens
+    count_work(sim, job)
 
 
 @jit

@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from lapsbench.core import FINISHED, REJECTED, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.policies.uses import reads
 from lapsbench.sim.reference.prices import Prices
 from lapsbench.sim.reference.ranks import Ranks, View, view_of
 
 if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
+
+
+LOWEST = float(np.finfo(np.float64).min)
+"""Below this there is only the rank of a job that may not be preempted any more."""
+NS = 1e9
 
 
 @dataclass(eq=False)
@@ -38,6 +44,7 @@ class Live:
     last_emit_s: float = math.nan
     itl_max_s: float = math.nan
     preemptions: int = 0
+    displaced: int = 0
     recomputed_tokens: int = 0
     resumes: int = 0
 
@@ -74,6 +81,8 @@ class Twin(ABC, Generic[Job]):
     def __post_init__(self) -> None:
         self.ranks = Ranks(self.policy, self.setup.system[0])
         self.prices = Prices(self.costs, self.engine.draft_tokens)
+        self.limited = math.isfinite(self.policy.preempt)
+        self.shows = {name: reads(self.policy, name) for name in ("resume_s", "waiting", "backlog_s")}
         self.finished: dict[int, tuple[Live, int, float]] = {}
 
     def run(self) -> Outcome:
@@ -127,12 +136,41 @@ class Twin(ABC, Generic[Job]):
             self.finished[request] = (job, REJECTED, math.nan)
             return
         self.ranks.lift(job.client, {other.client for other in self.live if not other.running})
-        self.live.append(job)
         self.rerank(job)
+        self.live.append(job)
 
     def rerank(self, job: Job) -> None:
-        """Ask the policy for a job's rank."""
-        job.rank = self.ranks.ask(job.request, job.view, job.client, self.now_s, self.step)
+        """Ask the policy for a job's rank; a running job that may not be preempted any more goes before all others."""
+        self.show(job)
+        rank = self.ranks.ask(job.request, job.view, job.client, self.now_s, self.step)
+        job.rank = max(rank, LOWEST) if self.limited else rank
+        self.shield(job)
+
+    def show(self, job: Job) -> None:
+        """Show the policy what it reads beside the job: who waits, and what preempting costs."""
+        if self.shows["resume_s"]:
+            done = job.context_tokens - job.view.prefill_left_tokens
+            job.view.resume_s = self.prices.resume(self.engine, done) if job.running else 0.0
+        if self.shows["waiting"] or self.shows["backlog_s"]:
+            waiting = [other.view for other in self.live if not other.running]
+            self.ranks.system.waiting = len(waiting)
+            self.ranks.system.backlog_s = sum(self.work_ns(view) for view in waiting) / NS
+
+    def work_ns(self, view: View) -> int:
+        """Return a job's predicted engine time: whole nanoseconds, so that the order of adding is no matter."""
+        prompt_s = view.prefill_s * view.prefill_left_tokens / view.prompt_tokens
+        left = max(view.predicted_tokens - view.emitted_tokens, 0.0)
+        return int((prompt_s + left * self.setup.token_s) * NS)
+
+    def shield(self, job: Job) -> None:
+        """Put a running job that was preempted as often as may be before all others."""
+        if self.limited and job.running and job.displaced >= self.policy.preempt:
+            job.rank = -math.inf
+
+    def unshield(self, job: Job) -> None:
+        """Memory took a job's place: its policy ranks it among the waiting."""
+        if job.rank == -math.inf and self.limited:
+            job.view.review_s = min(job.view.review_s, self.now_s)
 
     def admit(self, job: Job) -> None:
         """Note a job's first step."""

@@ -86,6 +86,8 @@ class Ideal(Twin[Job]):
             if job.running and job.request not in picked:
                 job.running = False
                 job.preemptions += 1
+                job.displaced += 1
+                self.unshield(job)
                 if self.engine.on_preempt == "recompute":
                     self.evict(job)
                 elif self.engine.on_preempt == "swap" and job.cached_tokens > 0:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lapsbench.core import Floats
+    from lapsbench.core import Engine, Floats
     from lapsbench.sim.cost import StepCosts
 
 
@@ -52,6 +52,23 @@ class Prices:
         self.lookups_beyond += int(tokens > most_tokens or cached > most_cached)
         full = chunk_time(self.costs, component, tokens, cached)
         return max(0.0, full - chunk_time(self.costs, component, 1, 0)) if shared else full
+
+    def resume(self, engine: Engine, done: int) -> float:
+        """Return what taking out a running job with so many tokens cached costs when it resumes; no look-up of a step.
+
+        A prefix cache finds its full blocks again, but never its last token.
+        """
+        if engine.on_preempt == "keep" or done <= 0:
+            return 0.0
+        if engine.on_preempt == "swap":
+            lines = [self.costs.step_s[component, 1] for component in (SWAP_OUT, SWAP_IN)]
+            return sum(max(0.0, interpolate(self.costs.context, line, done)) for line in lines)
+        caching = engine.rules == "vllm" and engine.prefix_cache
+        kept = (done - 1) // engine.block_tokens * engine.block_tokens if caching else 0
+        again_s = chunk_time(self.costs, PREFILL, done - kept, kept)
+        if self.draft_tokens > 0:
+            again_s += chunk_time(self.costs, DRAFT_PREFILL, done - kept, kept)
+        return again_s
 
 
 def interpolate(knots: Floats, values: Floats, x: float) -> float:

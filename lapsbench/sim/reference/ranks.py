@@ -37,6 +37,9 @@ class View:
     emitted_tokens: int = 0
     rounds: int = 0
     accepted_tokens: int = 0
+    category: int = -1
+    resume_s: float = 0.0
+    own_tokens_per_round: float = math.nan
 
     def __post_init__(self) -> None:
         self.last_run_s = self.arrival_s
@@ -54,8 +57,13 @@ class SystemView:
     draft_tokens: int
     mean_tokens_per_round: float
     mean_round_s: float
+    round_s: float
     mean_service_s: float
     service_p20_s: float
+    waiting: int
+    backlog_s: float
+    fcfs_p99_s: float
+    category_tokens_per_round: list[float]
     params: list[float]
     table: list[float]
 
@@ -125,5 +133,7 @@ def view_of(work: Workload, setup: Setup, request: int, step: int) -> View:
         predicted_rounds=float(setup.predicted_rounds[request]),
         prefill_s=float(setup.prefill_s[request]),
         priority=int(work.priority[request]),
+        category=int(work.category[request]),
+        own_tokens_per_round=float(setup.own_tokens_per_round[request]),
         last_run_step=step - 1,
     )

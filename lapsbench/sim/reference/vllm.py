@@ -144,6 +144,7 @@ class Vllm(Twin[Job]):
             self.running.remove(job)
             job.running = False
             job.preemptions += 1
+            job.displaced += 1
             if self.engine.on_preempt == "keep":
                 job.parked = True
             else:
@@ -151,6 +152,7 @@ class Vllm(Twin[Job]):
         for job in best:
             if job.parked:
                 job.parked, job.running = False, True
+                self.shield(job)
                 self.running.append(job)
         self.running.sort(key=lambda job: job.order)
         parked = sorted((job for job in self.live if job.parked), key=lambda job: job.order)
@@ -234,6 +236,7 @@ class Vllm(Twin[Job]):
             self.tokens += part.tokens
             self.slots += part.tokens + self.engine.drafting_slots
         victim.preemptions += 1
+        self.unshield(victim)
         self.drop(step, victim)
 
     def schedule_waiting(self, step: Step) -> None:
@@ -265,6 +268,7 @@ class Vllm(Twin[Job]):
             self.memory.adopt(job.holding, row)
             self.memory.grow(job.holding, self.slots_of(computed + tokens))
             job.running, job.computed = True, computed
+            self.shield(job)
             self.admit(job)
             self.name(job, computed + tokens)
             self.add(step, Part(job, computed, tokens, k if padded else 0, padded))

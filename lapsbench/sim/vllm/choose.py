@@ -19,6 +19,7 @@ from lapsbench.sim.queue import enheap, fresh, rerank, rerank_running, rerank_wa
 from lapsbench.sim.state import FCFS, KEEP, WAITING
 from lapsbench.sim.timers import schedule
 from lapsbench.sim.vllm.blocks import blocks_of, release
+from lapsbench.sim.weighing import shielded
 
 
 @inlined
@@ -211,6 +212,7 @@ def give_way(sim: Any, job: int) -> None:
     own = own_of(sim, job)
     note_peak(sim, own)
     own.preemptions += 1
+    own.displaced += 1
     own.in_batch = 0
     sim.in_chunk -= own.prefilling
     if sim.on_preempt == KEEP:
@@ -243,6 +245,8 @@ def come_back(sim: Any, job: int) -> None:
             break
     unwait(sim, job)
     sim.in_chunk += own.prefilling
+    if shielded(sim, own):
+        own.rank = -np.inf
     ints(sim.running_at)[sim.in_batch] = job
     floats(sim.running_rank_at)[sim.in_batch] = own.rank
     sim.in_batch += 1

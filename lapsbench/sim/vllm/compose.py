@@ -20,6 +20,7 @@ from lapsbench.sim.state import PRIORITY
 from lapsbench.sim.timers import schedule
 from lapsbench.sim.vllm.blocks import adopt, blocks_of, found, take
 from lapsbench.sim.vllm.choose import choose, drop, note_peak, sort
+from lapsbench.sim.weighing import count_work, shielded, unshield
 
 LONGEST = UNLIMITED // 2
 """A context limit beyond this is none."""
@@ -112,6 +113,7 @@ def note_left(sim: Any, job: int) -> None:
     context = np.int64(own.prompt_tokens) + view.emitted_tokens
     again = found(sim, job, context) if own.held_blocks == 0 and not own.in_batch else 0
     view.prefill_left_tokens = context - again * sim.block_tokens
+    count_work(sim, job)
 
 
 @jit
@@ -201,6 +203,7 @@ def evict(sim: Any, place: int) -> None:
     own.preemptions += 1
     own.in_batch = 0
     sim.in_chunk -= own.prefilling
+    unshield(sim, job)
     drop(sim, job)
     wait(sim, job)
     enheap(sim, job)
@@ -266,6 +269,8 @@ def let_in(sim: Any, job: int) -> None:
     unwait(sim, job)
     own.in_batch = own.prefilling = 1
     sim.in_chunk += 1
+    if shielded(sim, own):
+        own.rank = -np.inf
     ints(sim.running_at)[sim.in_batch] = job
     longs(sim.running_block_at)[sim.in_batch] = longs(sim.blocks_at)[job]
     floats(sim.running_rank_at)[sim.in_batch] = own.rank

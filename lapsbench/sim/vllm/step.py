@@ -22,6 +22,7 @@ from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN
 from lapsbench.sim.timers import review
 from lapsbench.sim.vllm.blocks import release
 from lapsbench.sim.vllm.compose import compose
+from lapsbench.sim.weighing import count_work
 
 STEPS_UNDER_WAY = 2
 """Under async scheduling: the one that runs, and the one composed meanwhile."""
@@ -206,6 +207,7 @@ def book(sim: Any, part: Any, dt: float, step: int) -> bool:
     if part.emits:
         emitted = emit(sim, own, view, part, stale)
     view.prefill_left_tokens = view.prefill_left_tokens + emitted if stale else part.left
+    count_work(sim, job)
     view.attained_s += dt
     view.last_run_s, view.last_run_step = sim.now_s, step
     if own.ran == 0:
