@@ -36,19 +36,20 @@ class Weighing:
         self.resume_s, self.token_s, self.most = learnt.resume_s, learnt.token_s, policy.preempt
         self.limited = math.isfinite(policy.preempt)
         self.resuming = reads(policy, "resume_s") and len(self.resume_s) > 0
-        self.queue = reads(policy, "waiting") or reads(policy, "backlog_s")
-        self.any = self.limited or self.resuming or self.queue
+        self.waiting, self.backlog = reads(policy, "waiting"), reads(policy, "backlog_s")
+        self.any = self.limited or self.resuming or self.waiting or self.backlog
 
     def look(self, board: Board, running: list[int]) -> None:
-        """Note who runs, and show the policy how many wait, and their work."""
+        """Note who runs, and show the policy how many wait; their work only where it asks, for that takes a while."""
         board.runs[:] = False
         board.runs[running] = True
-        if self.queue:
+        board.system["waiting"][0] = len(board.place) - len(running)
+        if self.backlog:
             waiting, view = np.flatnonzero(board.live & ~board.runs), board.view
             prompt_s = view["prefill_s"] * view["prefill_left_tokens"] / np.maximum(view["prompt_tokens"], 1)
             left = np.maximum(view["predicted_tokens"] - view["emitted_tokens"], 0.0)
             work_ns = ((prompt_s + left * self.token_s)[waiting] * NS).astype(np.int64)
-            board.system["waiting"][0], board.system["backlog_s"][0] = len(waiting), work_ns.sum() / NS
+            board.system["backlog_s"][0] = work_ns.sum() / NS
 
     def show(self, board: Board, places: Longs) -> None:
         """Show what taking each of some requests out now would cost when it resumes."""
