@@ -26,8 +26,6 @@ from lapsbench.sim.state import SIM
 from lapsbench.sim.vllm.step import advance, gone
 from lapsbench.store.steps import parse
 
-pytestmark = pytest.mark.slow
-
 named = pytest.mark.parametrize("case", IMPOSED, ids=lambda case: case.name)
 
 
