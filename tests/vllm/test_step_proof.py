@@ -34,6 +34,7 @@ def served(tmp_path_factory):
     """Serve every case on the real engine."""
     folder = tmp_path_factory.mktemp("served")
     tests = Path(__file__).parents[1]
+    paths = os.pathsep.join(map(str, (tests.parent, tests, tests.parent / "bench")))
     environment = os.environ | {
         "OMP_NUM_THREADS": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
