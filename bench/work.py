@@ -1,7 +1,7 @@
 """Check what is claimed of the schedulers that count the prompt, line by line, on real lengths and real acceptance.
 
 Every line compares mean JCT over seeds, paired; PASS, or FAIL with the interval. Without public data (`make
-public-data`) the lines that need it are left out, and that is said. Flags cut the grid: `--only 1c`, `--where "batch 1 "`.
+public-data`) the lines that need it are left out, and that is said. Flags cut the grid: `--only 1c`, `--where conv`.
 """
 
 from __future__ import annotations
