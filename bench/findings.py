@@ -12,6 +12,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +34,9 @@ DRAFTS = {"68m": 8, "eagle": 5, "llama": 3}
 REAL = {bank: f"--profile {MADE}/{bank} --draft-tokens {k}" for bank, k in DRAFTS.items()}
 CONV = "traces/AzureLLMInferenceTrace_conv.csv"
 AZURE = f"--trace {HOME}/{CONV} --limit 5000"
+CODE = "traces/AzureLLMInferenceTrace_code.csv"
+CODE3 = "traces/azure_llm_code_v3_1024.csv"
+MOONCAKE = "traces/mooncake_conversation_trace.jsonl"
 CPU = [f"--profile cpu-smollm2-135m-{draft}" for draft in ("int4", "drop", "ngram")]
 WIDE = "--acceptance synthetic:spread=0.6"
 LENGTHS = (0, 0.25, 0.5, 1)
@@ -72,11 +76,31 @@ class Table:
 
     def missing(self) -> list[str]:
         """Return the public files that a row takes and that are not on this machine."""
-        needed = [CONV] if CONV in self.flags else []
+        asked = " ".join([self.flags, *self.rows])
+        needed = [name for name in (CONV, CODE, CODE3, MOONCAKE) if name in asked]
         needed += [BANKS[bank] for bank, flags in REAL.items() if any(flags in row for row in self.rows)]
         return [name for name in needed if public_path(name) is None]
 
 
+SCHEDULERS = ("fcfs", "sjf", "srpt", "laps-sd", "work", "srpt-work", "least-work", "work-patient")
+OVER_FCFS = (
+    *(Column(each, each, "fcfs") for each in SCHEDULERS[1:]),
+    Column("its p99", "work-patient", "fcfs", "jct_p99_s"),
+)
+KNOWN = (
+    "fcfs", "sjf", "srpt", "work", "srpt-work", "least-work", "srpt-accept", "srpt-accept:category=1", "laps-sd",
+    "oracle-own-mean", "oracle-work-tokens", "oracle-work-rounds",
+)  # fmt: skip
+WORTH = (
+    Column("lengths: srpt over fcfs", "srpt", "fcfs"),
+    Column("prompts: srpt-work over srpt", "srpt-work", "srpt"),
+    Column("least-work over srpt", "least-work", "srpt"),
+    Column("acceptance, watched: srpt-accept over srpt", "srpt-accept", "srpt"),
+    Column("with its category's mean", "srpt-accept:category=1", "srpt"),
+    Column("laps-sd over srpt", "laps-sd", "srpt"),
+    Column("acceptance, told: oracle-own-mean* over srpt-work", "oracle-own-mean", "srpt-work"),
+    Column("every round: oracle-work-rounds* over oracle-work-tokens*", "oracle-work-rounds", "oracle-work-tokens"),
+)
 GAPS = (
     Column("knowing lengths", TOKENS, "fcfs"),
     Column("its p99", TOKENS, "fcfs", "jct_p99_s"),
@@ -121,31 +145,67 @@ BOUND_P99 = Column("its p99", ROUNDS, "srpt", "jct_p99_s", "--max-batch 1")
 ALIKE = (alike(batch=1)[0], BOUND_P99, *alike(batch=1)[1:], *alike(batch=8))
 
 
+SERVED = "--engine vllm --batched-tokens 2048"
+FOUR = ("--trace chat", f"{AZURE}", f"--trace {HOME}/{CODE} --limit 5000", f"--trace {HOME}/{CODE3}")
+"""Chat is ours, the others are public: conversation and code of 2023, code of 2024."""
+UNSEEN = f"--trace {HOME}/{MOONCAKE} --limit 5000"
+"""Nothing was chosen on it."""
+
+
+def settings(engine: str, *sizes: int) -> tuple[str, ...]:
+    """Return four traces at full load by batch, and at batch 64 with less load."""
+    full = [f"{trace} {batch} --load 0.9" for trace in FOUR for batch in batches(*sizes)]
+    return tuple(
+        f"{row} {engine}".strip() for row in (*full, *(f"{trace} --max-batch 64 --load 0.7" for trace in FOUR))
+    )
+
+
 TABLES = (
+    Table("vllm", SCHEDULERS, "fcfs", OVER_FCFS, settings("--kv-tokens 120000", 8, 64), SERVED),
     Table(
-        "batches",
-        ("fcfs", TOKENS, ROUNDS),
-        TOKENS,
-        GAPS,
-        tuple(f"{batch} --load {load}" for batch in batches(1, 8, 64) for load in (0.5, 0.7, 0.9)),
+        "tight",
+        SCHEDULERS,
+        "fcfs",
+        OVER_FCFS,
+        tuple(f"{trace} --kv-tokens 60000{cache}" for trace in FOUR for cache in ("", " --prefix-cache off")),
+        f"{SERVED} --max-batch 64 --load 0.9",
     ),
+    Table("ideal", SCHEDULERS, "fcfs", OVER_FCFS, settings("", 1, 8, 64), "--engine ideal"),
     Table(
-        "real",
-        ("fcfs", TOKENS, ROUNDS),
-        TOKENS,
-        GAPS,
-        tuple(f"{bank} {batch}" for bank in REAL.values() for batch in batches(1, 8, 64)),
-        f"{AZURE} --load 0.9",
-    ),
-    Table(
-        "own",
-        ("fcfs", TOKENS, ROUNDS),
-        TOKENS,
-        GAPS[::2],
+        "unseen",
+        SCHEDULERS,
+        "fcfs",
+        OVER_FCFS,
         tuple(
-            f"{flags} --trace {MADE}/{bank}.parquet {size}" for bank, flags in REAL.items() for size in batches(1, 8)
+            f"{engine} {batch} --load {load}"
+            for engine in (f"{SERVED} --kv-tokens 120000", "--engine ideal")
+            for batch in batches(8, 64)
+            for load in (0.7, 0.9)
         ),
-        "--load 0.9 --repeats 1",
+        UNSEEN,
+    ),
+    Table(
+        "worth",
+        KNOWN,
+        "srpt",
+        WORTH,
+        tuple(
+            f"{bank} {batch} {engine}"
+            for bank in REAL.values()
+            for batch, engine in (
+                *((batch, "--engine ideal") for batch in batches(1, 8, 64)),
+                ("--max-batch 64", f"{SERVED} --kv-tokens 120000"),
+            )
+        ),
+        f"{AZURE} --window 1500:2400 --load 0.9".replace(" --limit 5000", ""),
+    ),
+    Table(
+        "worth-chat",
+        KNOWN,
+        "srpt",
+        WORTH,
+        tuple(f"{bank} {batch}" for bank in REAL.values() for batch in batches(1, 8, 64)),
+        "--engine ideal --trace chat --load 0.9",
     ),
     Table(
         "cpu",
@@ -153,7 +213,7 @@ TABLES = (
         TOKENS,
         GAPS,
         tuple(f"{bank} {batch}" for bank in CPU for batch in batches(1, 8)),
-        "--load 0.9 --limit 3000",
+        "--engine ideal --load 0.9 --limit 3000",
     ),
     Table(
         "spread",
@@ -166,7 +226,7 @@ TABLES = (
             "--profile h100-llama3.1-8b-eagle3",
             *REAL.values(),
         ),
-        "--load 0.9",
+        "--engine ideal --load 0.9",
         width=True,
     ),
     Table(
@@ -179,7 +239,7 @@ TABLES = (
             for spread in (0.3, 0.6)
             for sigma in LENGTHS
         ),
-        "--load 0.9 --predict oracle",
+        "--engine ideal --load 0.9 --predict oracle",
     ),
     Table(
         "alike-real",
@@ -187,7 +247,7 @@ TABLES = (
         "srpt",
         ALIKE,
         tuple(f"--trace {MADE}/alike-0.parquet {bank}" for bank in REAL.values()),
-        "--load 0.9 --predict oracle",
+        "--engine ideal --load 0.9 --predict oracle",
     ),
     Table(
         "alike-noisy",
@@ -195,7 +255,7 @@ TABLES = (
         "srpt",
         (*alike(batch=1)[1:], *alike(batch=8)[1:]),
         tuple(f"--trace {MADE}/alike-0.5.parquet {bank}" for bank in (WIDE, *REAL.values())),
-        "--load 0.9",
+        "--engine ideal --load 0.9",
     ),
     Table(
         "got",
@@ -203,6 +263,7 @@ TABLES = (
         "srpt",
         AGAINST_SRPT,
         tuple(f"{batch} --load {load}" for batch in batches(1, 8, 64) for load in (0.7, 0.9)),
+        "--engine ideal",
     ),
     Table(
         "got-real",
@@ -210,15 +271,7 @@ TABLES = (
         "srpt",
         AGAINST_SRPT,
         tuple(f"{bank} {batch}" for bank in REAL.values() for batch in batches(1, 8)),
-        f"{AZURE} --load 0.9 --repeats 3",
-    ),
-    Table(
-        "got-chat",
-        ("fcfs", "srpt", "srpt-accept", "laps-sd"),
-        "srpt",
-        (AGAINST_SRPT[0], *AGAINST_SRPT[-2:]),
-        tuple(f"{bank} {size}" for bank in (*REAL.values(), WIDE) for size in batches(1, 8, 64)),
-        "--load 0.9 --repeats 3",
+        f"--engine ideal {AZURE} --load 0.9 --repeats 3",
     ),
     Table(
         "predictors",
@@ -226,7 +279,7 @@ TABLES = (
         "srpt",
         AGAINST_SRPT,
         tuple(f"--predict {each} {batch}" for batch in batches(1, 8) for each in PREDICTORS),
-        "--load 0.9 --repeats 3",
+        "--engine ideal --load 0.9 --repeats 3",
     ),
     Table(
         "constants",
@@ -234,7 +287,7 @@ TABLES = (
         "srpt",
         tuple(Column(each, each, "srpt") for each in ("laps-sd", *CONSTANTS[:5], "srpt-accept", *CONSTANTS[5:])),
         tuple(f"--predict {each} {batch}" for batch in batches(1, 8) for each in ("oracle", "noisy:sigma=0.5")),
-        "--load 0.9",
+        "--engine ideal --load 0.9",
     ),
     Table(
         "paper",
@@ -242,7 +295,7 @@ TABLES = (
         "laps-sd",
         PAPER,
         tuple(f"--load {load} {lengths}".strip() for lengths in ("", "--predict none") for load in (0.7, 0.8, 0.9)),
-        "--max-batch 1",
+        "--engine ideal --max-batch 1",
     ),
     Table(
         "paper-real",
@@ -250,22 +303,7 @@ TABLES = (
         "laps-sd",
         PAPER[::3] + PAPER[-1:],
         tuple(f"{bank} --load {load}" for bank in REAL.values() for load in (0.7, 0.9)),
-        "--max-batch 1",
-    ),
-    Table(
-        "memory",
-        ("fcfs", "srpt", "laps-sd", TOKENS, ROUNDS),
-        TOKENS,
-        (*GAPS[::2], Column("laps-sd over srpt", "laps-sd", "srpt"), Column("srpt over fcfs", "srpt", "fcfs")),
-        (
-            "--kv-tokens 0",
-            *(
-                f"--kv-tokens {kv} --on-preempt {how}"
-                for kv in (60_000, 120_000)
-                for how in ("keep", "swap", "recompute")
-            ),
-        ),
-        "--load 0.9 --repeats 3",
+        "--engine ideal --max-batch 1",
     ),
 )
 
@@ -280,7 +318,9 @@ def lapsbench(*words: str) -> str:
 def replay(flags: str, policies: tuple[str, ...], baseline: str) -> Found:
     """Replay once; return the ratios to the baseline by policy and metric."""
     chosen = [word for policy in policies for word in ("--policy", policy)]
-    told = json.loads(lapsbench("replay", "--json", "-", "--quiet", "--baseline", baseline, *flags.split(), *chosen))
+    cells = f"{MADE}/cells/{sha256(' '.join([flags, *chosen]).encode()).hexdigest()[:16]}"  # whatever the baseline
+    kept = ("--json", "-", "--quiet", "--out", cells, "--baseline", baseline)
+    told = json.loads(lapsbench("replay", *kept, *flags.split(), *chosen))
     return {(each["policy"], each["metric"]): each for each in told["comparisons"]}
 
 
