@@ -20,6 +20,7 @@ from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
+from lapsbench.needs import needs
 from lapsbench.planning import plan as plan_of
 from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
@@ -113,6 +114,7 @@ class Replayer:
             "predict": plan.predictor.label,
             "oracles": [spec_of(policy) for policy in plan.policies if policy.is_oracle],
             "bounds": {spec_of(policy): policy.bounds for policy in plan.policies if policy.bounds},
+            "needs": self.needs,
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "polars", "pyarrow")},
             "trace": {
@@ -185,7 +187,16 @@ class Replayer:
             provenance=plan.profile.label,
             calibration=calibration.source if calibration else "",
             notes=self.notes,
+            tail=self.scenario.tail,
+            needs=self.needs,
         )
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """What running each real policy takes."""
+        plan = self.plan
+        real = (policy for policy in plan.policies if not policy.is_oracle)
+        return {spec_of(policy): needs(policy, plan.engine, plan.predictor.label) for policy in real}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -193,9 +204,13 @@ class Replayer:
         return (*self.plan.trace.notes, *self._patience())
 
     def _patience(self) -> Iterator[str]:
-        for load, today_s in self.sweep.fcfs_p99_s.items():
+        for load, today in self.sweep.today.items():
             where = "" if load is None else f" at load {load:g}"
-            yield f"patience of work-patient{where}: {OF_TODAY * today_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
+            patience = f"{OF_TODAY * today.p99_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
+            grows = (
+                "" if today.keeps_up else ", which fcfs does not hold there: give one, as work-patient:patience_s=30"
+            )
+            yield f"patience of work-patient{where}: {patience}{grows}"
 
     def _kept(self, cell: Cell) -> Outcome | None:
         if self.folder is None:

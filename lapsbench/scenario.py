@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lapsbench.core import DraftMethod, OnPreempt, Scheduling  # noqa: TC001 - pydantic reads annotations at run time
 from lapsbench.engines import EngineName, misplaced
 from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.metrics.choice import TAIL
 from lapsbench.metrics.slo import Slo
 from lapsbench.refusals import place, refusal, usage
 
@@ -79,6 +80,7 @@ class Scenario(BaseModel):
     repeats: int = Field(default=5, ge=1, le=10_000)
     slo: str | None = None
     baseline: str | None = None
+    tail: float = Field(default=TAIL, ge=1, allow_inf_nan=False)
     calibration: str | None = None
 
     @field_validator("*", mode="before")

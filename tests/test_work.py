@@ -209,12 +209,10 @@ def test_patience_comes_from_todays_p99_and_is_printed(tmp_path):
     assert "patience of work-patient at load 0.6" in " ".join(shown.out.split())
 
 
-def test_where_fcfs_does_not_keep_up_a_patience_has_to_be_given(tmp_path):
-    refused = lapsbench(f"{SHORT} --load 1.6", tmp_path)
-    assert refused.code == 1
-    assert "fcfs does not keep up" in refused.err
-    assert "work-patient:patience_s=" in refused.err
-    assert lapsbench(f"{SHORT}:patience_s=20 --load 1.6", tmp_path).code == 0
+def test_where_fcfs_does_not_keep_up_a_patience_is_better_given(tmp_path):
+    told = " ".join(lapsbench(f"{SHORT} --load 1.6", tmp_path).fine().out.split())
+    assert "which fcfs does not hold there: give one, as work-patient:patience_s=30" in told
+    assert "patience of" not in lapsbench(f"{SHORT}:patience_s=20 --load 1.6", tmp_path).fine().out
 
 
 def test_an_oracle_says_what_it_bounds_and_only_it(tmp_path):

@@ -99,6 +99,9 @@ def replay(
         str | None, typer.Option(metavar="ttft:500,tpot:50,e2el:30000", help="SLOs in ms, for goodput.")
     ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="POLICY", help="What ratios compare to (fcfs).")] = None,
+    tail: Annotated[
+        float | None, typer.Option(metavar="X", help="Times today's p99 that the verdict bears (1.3).")
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(metavar="NAME|PATH", help="Trace that calibrated policies learn from (the profile's prompts)."),
@@ -154,6 +157,7 @@ def replay(
         "repeats": repeats,
         "slo": slo,
         "baseline": baseline,
+        "tail": tail,
         "calibration": calibration,
     }
     wanted = read(scenario, flags, smoke=smoke)

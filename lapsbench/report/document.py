@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table of one load: what was offered, what became of the requests, the columns, the sentences."""
+    """The table of one load: what was offered, what became of the requests, the columns, the sentences.
+
+    Attributes:
+        choices: which scheduler to run; worth: what knowing was worth.
+    """
 
     title: str
     load: float | None
     conservation: Sequence[str]
     columns: Sequence[Column]
-    verdicts: Sequence[str]
+    choices: Sequence[str]
+    worth: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +93,13 @@ def _table(run: Run, load: float | None) -> Table:
         load=load,
         conservation=list(notes.conservation(result, load)),
         columns=columns(result, load, Glyphs()),
-        verdicts=[prose(each.text) for each in result.verdicts if each.load == load],
+        choices=_said(run, load, "choice"),
+        worth=_said(run, load, "worth"),
     )
+
+
+def _said(run: Run, load: float | None, about: str) -> list[str]:
+    return [prose(each.text) for each in run.result.verdicts if each.load == load and each.about == about]
 
 
 def _numbers(run: Run) -> Iterator[Number]:

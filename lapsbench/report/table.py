@@ -1,4 +1,4 @@
-"""Print a replay: title, one table per load, what the numbers rest on, warnings, advice, and the two sentences.
+"""Print a replay: title, one table per load, the verdict, what the numbers rest on, warnings and advice.
 
 Knows nothing of simulation: it reads a `ReplayResult`.
 """
@@ -56,16 +56,17 @@ def render(result: ReplayResult, console: Console, advice: Console | None = None
         for line in notes.conservation(result, load):
             _print(console, _paragraph(line, width))
         _print(console, [Text(), *_table(table, layout, glyphs)])
-    _print(console, [*_left_out(table, layout), Text()])
+    _print(console, [*_left_out(table, layout)])
+    for verdict in result.verdicts:
+        where = f"At load {verdict.load:g}: " if several else ""
+        _print(console, [Text(), *_paragraph(where + verdict.text, width, "bold" if verdict.about == "choice" else "")])
+    _print(console, [Text()])
     for label, text in notes.facts(result):
         _print(console, _labelled(label, text, width, "dim"))
     for text in notes.warnings(result):
         _print(console, _labelled("warning", text, width, "bold yellow"))
     for text in islice(notes.advice(result), notes.ADVICE):
         _print(advice or console, _labelled("try", text, width, "bold"))
-    for verdict in result.verdicts:
-        where = f"At load {verdict.load:g}: " if several else ""
-        _print(console, [Text(), *_paragraph(where + verdict.text, width)])
 
 
 def _table(wanted: Sequence[Column], layout: Layout, glyphs: Glyphs) -> Iterator[Text]:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from lapsbench.metrics.comparison import ratio
 from lapsbench.metrics.pool import loads, pooled, select
-from lapsbench.metrics.verdicts import BLIND, LENGTHS, ROUNDS, seconds
+from lapsbench.metrics.wording import seconds
+from lapsbench.metrics.worth import BLIND, LENGTHS, ROUNDS
 from lapsbench.report.plots import kinds
 from lapsbench.report.plots.panel import Panel, Section, Subject, at
 
