@@ -17,13 +17,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import learnable
 import numpy as np
 import polars as pl
 from publicdata import HOME, ROOT, public_path
 
 PAGE = ROOT / "docs/findings.md"
 LAPSBENCH = str(Path(sys.executable).with_name("lapsbench"))
-MADE = "runs/findings"
+MADE, CELLS = "runs/findings", "runs/findings-cells"
 BANKS = {
     "68m": "acceptance/specbench_vicuna-7b_sps-68m.jsonl",
     "eagle": "acceptance/specbench_vicuna-7b_eagle.jsonl",
@@ -32,6 +33,7 @@ BANKS = {
 DRAFTS = {"68m": 8, "eagle": 5, "llama": 3}
 """The k at which a bank is replayed: rounds are exact at the k they were recorded with, 68m up to 20."""
 REAL = {bank: f"--profile {MADE}/{bank} --draft-tokens {k}" for bank, k in DRAFTS.items()}
+OURS = {"h100-llama3.1-8b-eagle3": 3, "cpu-smollm2-135m-int4": 4, "cpu-smollm2-135m-ngram": 4}
 CONV = "traces/AzureLLMInferenceTrace_conv.csv"
 AZURE = f"--trace {HOME}/{CONV} --limit 5000"
 CODE = "traces/AzureLLMInferenceTrace_code.csv"
@@ -78,6 +80,7 @@ class Table:
         """Return the public files that a row takes and that are not on this machine."""
         asked = " ".join([self.flags, *self.rows])
         needed = [name for name in (CONV, CODE, CODE3, MOONCAKE) if name in asked]
+        needed += [CONV] if f"{MADE}/conv-" in asked else []
         needed += [BANKS[bank] for bank, flags in REAL.items() if any(flags in row for row in self.rows)]
         return [name for name in needed if public_path(name) is None]
 
@@ -85,7 +88,8 @@ class Table:
 SCHEDULERS = ("fcfs", "sjf", "srpt", "laps-sd", "work", "srpt-work", "least-work", "work-patient")
 OVER_FCFS = (
     *(Column(each, each, "fcfs") for each in SCHEDULERS[1:]),
-    Column("its p99", "work-patient", "fcfs", "jct_p99_s"),
+    Column("p99 of work", "work", "fcfs", "jct_p99_s"),
+    Column("of work-patient", "work-patient", "fcfs", "jct_p99_s"),
 )
 KNOWN = (
     "fcfs", "sjf", "srpt", "work", "srpt-work", "least-work", "srpt-accept", "srpt-accept:category=1", "laps-sd",
@@ -190,22 +194,26 @@ TABLES = (
         "srpt",
         WORTH,
         tuple(
-            f"{bank} {batch} {engine}"
-            for bank in REAL.values()
+            f"{flags} --trace {MADE}/conv-{bank}.parquet {batch} {engine}"
+            for bank, flags in REAL.items()
             for batch, engine in (
                 *((batch, "--engine ideal") for batch in batches(1, 8, 64)),
                 ("--max-batch 64", f"{SERVED} --kv-tokens 120000"),
             )
         ),
-        f"{AZURE} --window 1500:2400 --load 0.9".replace(" --limit 5000", ""),
+        "--load 0.9",
     ),
     Table(
         "worth-chat",
         KNOWN,
         "srpt",
         WORTH,
-        tuple(f"{bank} {batch}" for bank in REAL.values() for batch in batches(1, 8, 64)),
-        "--engine ideal --trace chat --load 0.9",
+        tuple(
+            f"{flags} --trace {MADE}/chat-{bank}.parquet {batch}"
+            for bank, flags in REAL.items()
+            for batch in batches(1, 8, 64)
+        ),
+        "--engine ideal --load 0.9",
     ),
     Table(
         "cpu",
@@ -318,7 +326,7 @@ def lapsbench(*words: str) -> str:
 def replay(flags: str, policies: tuple[str, ...], baseline: str) -> Found:
     """Replay once; return the ratios to the baseline by policy and metric."""
     chosen = [word for policy in policies for word in ("--policy", policy)]
-    cells = f"{MADE}/cells/{sha256(' '.join([flags, *chosen]).encode()).hexdigest()[:16]}"  # whatever the baseline
+    cells = f"{CELLS}/{sha256(' '.join([flags, *chosen]).encode()).hexdigest()[:16]}"  # whatever the baseline
     kept = ("--json", "-", "--quiet", "--out", cells, "--baseline", baseline)
     told = json.loads(lapsbench("replay", *kept, *flags.split(), *chosen))
     return {(each["policy"], each["metric"]): each for each in told["comparisons"]}
@@ -369,6 +377,19 @@ def text(table: Table) -> str:
     return "\n".join([*lines, "", f"`{table.command()}`{more}"])
 
 
+def of_categories(bank: str) -> None:
+    """Write chat and the busy part of Azure's conversations, each request with the category of a prompt of the bank."""
+    prompts = pl.read_parquet(ROOT / MADE / bank / "acceptance.parquet", columns=["category"])
+    for name, source in (("conv", f"{HOME}/{CONV}"), ("chat", "chat")):
+        path = ROOT / MADE / f"{name}-{bank}.parquet"
+        lapsbench("traces", "convert", source, str(path), "--quiet")
+        trace = pl.read_parquet(path)
+        if name == "conv":
+            trace = trace.filter(pl.col("arrival_s").is_between(1500, 2400))
+        drawn = prompts["category"][np.random.default_rng(0).integers(0, len(prompts), len(trace))]
+        trace.with_columns(category=drawn).write_parquet(path)
+
+
 def own_lengths(bank: str) -> None:
     """Write 30,000 Poisson arrivals of the bank's own prompts, lengths and recordings as one; runaways are left out."""
     prompts = pl.read_parquet(ROOT / MADE / bank / "acceptance.parquet").filter(pl.col("output_tokens") <= 2048)
@@ -393,6 +414,8 @@ def prepare() -> None:
         cost = ("--cost", "h100-llama3.1-8b-eagle3")
         lapsbench("profiles", "import", source, *cost, "--out", f"{MADE}/{bank}", "--prompt-tokens", "1155", "--quiet")
         own_lengths(bank)
+        if public_path(CONV) is not None:
+            of_categories(bank)
 
 
 def main() -> None:
@@ -406,6 +429,10 @@ def main() -> None:
             continue
         put(table.name, text(table))
         print(f"{table.name}: made", flush=True)
+    if len(sys.argv) == 1 or "learnable" in sys.argv[1:]:
+        there = {f"{ROOT}/{MADE}/{bank}": k for bank, k in DRAFTS.items() if public_path(BANKS[bank]) is not None}
+        if len(there) == len(DRAFTS):
+            put("learnable", learnable.table(there | OURS) + "\n\n`python bench/learnable.py PROFILE:K ...`\n")
 
 
 def put(name: str, made: str) -> None:
