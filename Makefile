@@ -33,7 +33,7 @@ $(READY): $(CORE)
 	$(PIP) -e '.[dev,profile]'
 	@touch $@
 
-demo: $(CORE)  ## Set up, then replay the shipped chat trace under eight schedulers
+demo: $(CORE)  ## Set up, then replay the shipped chat trace under nine schedulers
 	$(BIN)/lapsbench replay
 
 browser:  ## Install Debian's Chromium for the page's test, where this can be done
