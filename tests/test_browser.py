@@ -67,7 +67,7 @@ def test_every_plot_is_drawn_and_the_console_is_silent(folder, width):
     assert 'data-plots="done"' in dom
     wanted = (folder / "page.html").read_text().count("data-plot=")
     plots = PLOT.findall(dom)
-    assert wanted == len(plots) == 22
+    assert wanted == len(plots) == 26
     assert {state for _, state, _ in plots} == {"drawn"}
     for name, _, inside in plots:
         drawn = re.findall(r'class="mark-(?:line|symbol|rect)[^"]*"[^>]*>(?:<path|<g)', inside)

@@ -29,6 +29,12 @@ class Verdict:
     text: str
     about: Literal["choice", "worth"] = "worth"
 
+    @property
+    def lead(self) -> str:
+        """What to read where there is time for one clause: of a choice, what to run."""
+        head, colon, _ = self.text.partition(": ")
+        return "" if self.about == "worth" else head + colon if colon else self.text
+
 
 def verdicts(cells: Sequence[CellSummary], chosen: Sequence[Choice] = (), tail: float = 1.3) -> tuple[Verdict, ...]:
     """Return the sentences the policies that were run allow."""
@@ -100,9 +106,10 @@ def _why_keep(cells: Sequence[CellSummary], each: Choice) -> str:
 
 
 def _undecided(cells: Sequence[CellSummary], each: Choice) -> str:
-    named = [f"{name} ({_change(cells, name, each)})" for name in each.undecided[:SHOWN]]
+    shown = each.undecided[:SHOWN]
     rest = len(each.undecided) - SHOWN
-    return f"{listed([*named, f'{rest} more'] if rest > 0 else named)} against {each.today}"
+    names = listed([*shown, f"{rest} more"] if rest > 0 else shown)
+    return f"{names}: {listed([_change(cells, name, each) for name in shown])} against {each.today}"
 
 
 def _change(cells: Sequence[CellSummary], name: str, each: Choice) -> str:
