@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Policy
     from lapsbench.sim.sweep import Plan, Simulator
+    from lapsbench.sim.today import Today
 
 NAME, PATIENCE = "work-patient", "patience_s"
 TIMES = (0.4, 0.7, 1.0, 1.4, 2.0)
@@ -23,13 +24,13 @@ TIMES = (0.4, 0.7, 1.0, 1.4, 2.0)
 
 
 def patience_rows(
-    plan: Plan, today_s: Mapping[float | None, float], warmup: Mapping[tuple[float | None, int], int], replay: Simulator
+    plan: Plan, today: Mapping[float | None, Today], warmup: Mapping[tuple[float | None, int], int], replay: Simulator
 ) -> list[dict[str, Any]]:
     """Return mean and p99 of JCT by load and patience; nothing for a run without `work-patient`.
 
     Args:
         plan: the run's.
-        today_s: p99 of JCT under fcfs, by load, for a patience that was not given.
+        today: what fcfs does, by load, for a patience that was not given.
         warmup: arrivals left out, by load and seed.
         replay: what replays a cell.
     """
@@ -38,7 +39,7 @@ def patience_rows(
         return []
     found = []
     for load in plan.loads:
-        middle_s = patient.parameters[PATIENCE] or OF_TODAY * today_s[load]
+        middle_s = patient.parameters[PATIENCE] or OF_TODAY * today[load].p99_s
         cut = warmup[load, plan.seeds[0]]
         found += list(_line(replace(plan, loads=(load,)), patient, middle_s, cut, replay))
     return found

@@ -100,7 +100,7 @@ class Replayer:
         if self.folder is not None:
             keys = [self._key(cell) for cell in self.cells]
             self._remark(self.folder, keys)
-            line = patience_rows(self.plan, self.sweep.fcfs_p99_s, cuts, self.sweep.replay) if patience else []
+            line = patience_rows(self.plan, self.sweep.today, cuts, self.sweep.replay) if patience else []
             self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates(), line)
         return self._result(tuple(ordered), comparisons)
 
