@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lapsbench.metrics.choice import METRIC, Choice
 from lapsbench.metrics.comparison import ratio
-from lapsbench.metrics.pool import loads, pooled, select
+from lapsbench.metrics.pool import loads, policies, pooled, select
 from lapsbench.metrics.wording import change, finding, listed, pair, size
 from lapsbench.metrics.worth import worth
 
@@ -98,11 +98,26 @@ def _sentence(cells: Sequence[CellSummary], each: Choice, tail: float, aim: str)
 def _why_keep(cells: Sequence[CellSummary], each: Choice) -> str:
     others = [name for name in each.undecided if name != each.today]
     if not others and each.aim == "tail" and each.sound == 1:
-        return "no other here keeps its p99 that low"
+        return f"no other here keeps its p99 that low{_closest(cells, each)}"
     if not others:
         return "nothing else here is better"
     close = [f"{name} {_change(cells, name, each)}" for name in others[:SHOWN]]
     return f"nothing here is shown to beat it ({', '.join(close)}{_more(others)})"
+
+
+def _closest(cells: Sequence[CellSummary], each: Choice) -> str:
+    """Name the shortest tail of those whose means are better."""
+    real = [cell for cell in cells if not cell.oracle]
+    better = [name for name in policies(real) if (_ratio(real, name, each, "jct_mean_s") or 1.0) < 1.0]
+    p99 = {name: found for name in better if (found := _ratio(real, name, each, "jct_p99_s")) is not None}
+    if not p99:
+        return ""
+    name = min(p99, key=lambda name: p99[name])
+    return f" with a better mean ({name} comes closest: {p99[name]:.2f} x)"
+
+
+def _ratio(cells: Sequence[CellSummary], name: str, each: Choice, metric: str) -> float | None:
+    return ratio(cells, name, each.today, each.load, metric).ratio
 
 
 def _undecided(cells: Sequence[CellSummary], each: Choice) -> str:

@@ -57,7 +57,7 @@ def render(result: ReplayResult, console: Console, advice: Console | None = None
             _print(console, _paragraph(line, width))
         _print(console, [Text(), *_table(table, layout, glyphs)])
     _print(console, [*_left_out(table, layout)])
-    for verdict in result.verdicts:
+    for verdict in sorted(result.verdicts, key=lambda verdict: verdict.about != "choice"):
         where = f"At load {verdict.load:g}: " if several else ""
         _print(console, [Text(), *_led(where + verdict.text, len(where + verdict.lead) if verdict.lead else 0, width)])
     _print(console, [Text()])
