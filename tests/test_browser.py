@@ -59,7 +59,6 @@ def browse(folder, *flags):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 def test_every_plot_is_drawn_and_the_console_is_silent(folder, width):
     dom, console = browse(folder, f"--window-size={width},2000")
