@@ -102,6 +102,7 @@ def test_where_todays_does_not_keep_up_its_tail_is_no_yardstick():
     assert chosen(cells).policy == "sjf"
     assert chosen(cells, "tail").policy is None
     assert "there is no answer: fcfs itself does not keep up" in said(cells)
+    assert ", but fcfs does not keep up; p99 " in said(cells)
     nobody = [hurt(each) for each in cells]
     assert chosen(nobody).policy is None
     assert "No scheduler here keeps up" in said(nobody)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lapsbench.metrics.choice import METRIC, Choice
+from lapsbench.metrics.choice import METRIC, Choice, grows
 from lapsbench.metrics.comparison import ratio
 from lapsbench.metrics.pool import loads, policies, pooled, select
 from lapsbench.metrics.wording import change, finding, listed, pair, size
@@ -91,8 +91,8 @@ def _sentence(cells: Sequence[CellSummary], each: Choice, tail: float, aim: str)
         return f"{aim} keep {each.today}: {_why_keep(cells, each)}."
     if each.policy is None:
         return f"{aim} it is undecided between {_undecided(cells, each)}{_easiest(each)}."
-    price = ", ".join(_price(each, tail))
-    return f"{aim} run {each.policy}: {_gain(cells, each)}; {price}.{_takes(each)}"
+    parts = [_gain(cells, each), *([", ".join(price)] if (price := list(_price(each, tail))) else [])]
+    return f"{aim} run {each.policy}: {'; '.join(parts)}.{_takes(each)}"
 
 
 def _why_keep(cells: Sequence[CellSummary], each: Choice) -> str:
@@ -147,7 +147,7 @@ def _gain(cells: Sequence[CellSummary], each: Choice) -> str:
         return f"{what} requests a second within the SLOs ({each.today} {now:.3g} -> {policy} {then:.3g})"
     if worth_.ratio is None:
         return f"{each.today} leaves requests unfinished"
-    behind = "" if finding(worth_) == "gain" else f", but {each.today} does not keep up"
+    behind = f", but {each.today} does not keep up" if grows(select(cells, each.today, each.load)) else ""
     what = f"{size(worth_)} below" if finding(worth_) == "gain" else f"{change(worth_)} against"
     metric = "mean JCT " if each.aim == "tail" else ""
     return f"{metric}{what} {each.today} ({pair(cells, each.today, policy, each.load)}){behind}"
