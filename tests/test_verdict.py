@@ -97,6 +97,13 @@ def test_who_grows_or_leaves_requests_unfinished_never_wins():
     assert chosen([cell(), replace(quick, unfinished=1, finished=999), next_best]).policy == "srpt"
 
 
+def test_beyond_capacity_nobody_is_recommended():
+    cells = [cell(rho=0.7), cell("sjf", rho=0.7, speed=1.5)]
+    assert chosen(cells, capacity_rps=0.7).policy == "sjf"
+    assert chosen(cells, capacity_rps=0.6).policy is None
+    assert "No scheduler here keeps up" in said(cells, capacity_rps=0.6)
+
+
 def test_where_todays_does_not_keep_up_its_tail_is_no_yardstick():
     cells = [hurt(cell()), cell("sjf", speed=1.5)]
     assert chosen(cells).policy == "sjf"
@@ -133,7 +140,7 @@ def test_goodput_is_an_aim_where_slos_are_given():
     assert {each.aim for each in result(cells).choices} == {"mean", "tail"}
     found = chosen(cells, "goodput", slo=slo)
     assert (found.policy, found.value > 1, found.low > 1) == ("sjf", True, True)
-    assert re.search(r"For the most goodput run sjf: \d+ % \[.*?\] more requests a second", said(cells, slo=slo))
+    assert re.search(r"For the most goodput run sjf too: \d+ % \[.*?\] more requests a second", said(cells, slo=slo))
 
 
 QUICK = (("fcfs", 1), ("sjf", 1.5), ("las", 1.1))

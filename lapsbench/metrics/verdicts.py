@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from lapsbench.metrics.choice import METRIC, Choice, grows
+from lapsbench.metrics.choice import METRIC, Choice
 from lapsbench.metrics.comparison import ratio
 from lapsbench.metrics.pool import loads, policies, pooled, select
 from lapsbench.metrics.wording import change, finding, listed, pair, size
@@ -77,7 +77,10 @@ def _choices(cells: Sequence[CellSummary], chosen: Sequence[Choice], tail: float
         "goodput": "For the most goodput",
     }
     for each in chosen:
-        yield _sentence(cells, each, tail, names[each.aim])
+        if mean and each.aim == "goodput" and each.is_new and each.policy == mean.policy:
+            yield f"{names[each.aim]} run {each.policy} too: {_gain(cells, each)}."
+        else:
+            yield _sentence(cells, each, tail, names[each.aim])
 
 
 def _same_answer(mean: Choice, tailed: Choice) -> bool:
@@ -147,7 +150,7 @@ def _gain(cells: Sequence[CellSummary], each: Choice) -> str:
         return f"{what} requests a second within the SLOs ({each.today} {now:.3g} -> {policy} {then:.3g})"
     if worth_.ratio is None:
         return f"{each.today} leaves requests unfinished"
-    behind = f", but {each.today} does not keep up" if grows(select(cells, each.today, each.load)) else ""
+    behind = f", but {each.today} does not keep up" if not each.today_keeps_up else ""
     what = f"{size(worth_)} below" if finding(worth_) == "gain" else f"{change(worth_)} against"
     metric = "mean JCT " if each.aim == "tail" else ""
     return f"{metric}{what} {each.today} ({pair(cells, each.today, policy, each.load)}){behind}"

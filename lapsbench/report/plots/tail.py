@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.metrics.choice import grows
+from lapsbench.metrics.choice import keeps_up
 from lapsbench.metrics.pool import loads, policies, pooled, select
 from lapsbench.report.plots.panel import Panel, Section, Subject, at
 from lapsbench.report.plots.scatter import against
@@ -63,7 +63,7 @@ def _points(subject: Subject, load: float | None) -> Iterator[Row]:
             )
         }
         where = {"kind": "policy", "policy": mine[0].label, "mean": mean.value, "p99": p99.value}
-        yield where | ends | {"real": not mine[0].oracle and not grows(mine)}
+        yield where | ends | {"real": not mine[0].oracle and keeps_up(mine, subject.run.result.capacity_rps)}
 
 
 def _frontier(points: Sequence[Row]) -> Iterator[Row]:
