@@ -33,7 +33,7 @@ $(READY): $(CORE)
 	$(PIP) -e '.[dev,profile]'
 	@touch $@
 
-demo: $(CORE)  ## Set up, then replay the shipped chat trace under eight schedulers
+demo: $(CORE)  ## Set up, then replay the shipped chat trace under nine schedulers
 	$(BIN)/lapsbench replay
 
 browser:  ## Install Debian's Chromium for the page's test, where this can be done
@@ -112,7 +112,7 @@ smoke: $(READY)  ## Replay, report and compare the shipped data as CI does, and 
 
 pictures: $(READY) browser  ## Make the README's pictures again
 	$(BIN)/lapsbench replay --out $(RUNS)/table --quiet >/dev/null
-	$(BIN)/lapsbench replay --load 0.7,0.8,0.9 --out $(RUNS)/page --quiet >/dev/null
+	$(BIN)/lapsbench replay --load 0.7,0.8,0.9 --out $(RUNS)/page >/dev/null
 	$(BIN)/python bench/pictures.py $(RUNS)/table $(RUNS)/page
 
 data: $(READY)  ## Make the shipped traces and the published profile again

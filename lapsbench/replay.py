@@ -21,6 +21,7 @@ from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.needs import needs
+from lapsbench.patience import patience_rows
 from lapsbench.planning import plan as plan_of
 from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
@@ -77,8 +78,10 @@ class Replayer:
         """Requests of all cells together: what progress counts up to."""
         return len(self.plan.trace) * len(self.plan.cells)
 
-    def run(self, jobs: int = 1, progress: Callable[[int], None] | None = None) -> ReplayResult:
-        """Run what is not yet on disk and return the whole result."""
+    def run(
+        self, jobs: int = 1, progress: Callable[[int], None] | None = None, *, patience: bool = False
+    ) -> ReplayResult:
+        """Run what is not yet on disk and return the whole result; `patience` keeps a line over it for a page."""
         summaries: dict[tuple[str, float | None, int], CellSummary] = {}
         cuts: dict[tuple[float | None, int], int] = {}
         with closing(self.sweep.run(jobs, self._kept, progress)) as results:
@@ -97,7 +100,8 @@ class Replayer:
         if self.folder is not None:
             keys = [self._key(cell) for cell in self.cells]
             self._remark(self.folder, keys)
-            self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates())
+            line = patience_rows(self.plan, self.sweep.today, cuts, self.sweep.replay) if patience else []
+            self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates(), line)
         return self._result(tuple(ordered), comparisons)
 
     def manifest(self) -> dict[str, Any]:

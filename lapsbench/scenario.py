@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 TRACE, PROFILE, DEMO_LOAD = "chat", "h100-llama3.1-8b-eagle3", 0.9
 POLICIES = (
     "fcfs",
-    "las",
     "sjf",
     "srpt",
-    "srpt-accept",
     "laps-sd",
-    "oracle-srpt-tokens",
-    "oracle-srpt-rounds",
+    "work",
+    "least-work",
+    "work-patient",
+    "oracle-work-tokens",
+    "oracle-work-rounds",
 )
 SMOKE = MappingProxyType(
     {
@@ -64,7 +65,7 @@ class Scenario(BaseModel):
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_batch: int = Field(default=64, ge=1, le=4096)
     draft_tokens: int = Field(default=3, ge=0, le=255)
-    engine: EngineName = "ideal"
+    engine: EngineName = "vllm"
     prefill_budget: int | None = Field(default=None, ge=0, lt=2**31)
     batched_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     kv_tokens: int | None = Field(default=None, ge=0, lt=2**40)
@@ -163,6 +164,8 @@ def read(path: Path | None, flags: Mapping[str, Any], *, smoke: bool = False) ->
         raise usage(error, path, given, Scenario.model_fields) from error
     if wrong := misplaced(scenario):
         key, what, hint = wrong
+        if path is not None and key not in given and "engine" not in scenario.model_fields_set:
+            hint = 'engine = "ideal"'  # what it meant when that was the default
         raise UsageError(what, where=place(key, path, given), hint=hint)
     return scenario
 

@@ -74,7 +74,7 @@ def test_two_that_cannot_be_told_apart_are_undecided():
     cells = [cell(), quick, replace(nearly(quick, 0.1), policy="srpt"), cell("las", speed=1.1)]
     found = chosen(cells)
     assert (found.policy, found.undecided, found.proven) == (None, ("sjf", "srpt"), False)
-    assert re.search(r"it is undecided between sjf \(-50.9 % \[.*\) and srpt \(-50", said(cells))
+    assert re.search(r"it is undecided between sjf and srpt: -50.9 % \[.*\] and -50", said(cells))
 
 
 def test_nothing_shown_to_be_better_keeps_todays():
@@ -97,11 +97,19 @@ def test_who_grows_or_leaves_requests_unfinished_never_wins():
     assert chosen([cell(), replace(quick, unfinished=1, finished=999), next_best]).policy == "srpt"
 
 
+def test_beyond_capacity_nobody_is_recommended():
+    cells = [cell(rho=0.7), cell("sjf", rho=0.7, speed=1.5)]
+    assert chosen(cells, capacity_rps=0.7).policy == "sjf"
+    assert chosen(cells, capacity_rps=0.6).policy is None
+    assert "No scheduler here keeps up" in said(cells, capacity_rps=0.6)
+
+
 def test_where_todays_does_not_keep_up_its_tail_is_no_yardstick():
     cells = [hurt(cell()), cell("sjf", speed=1.5)]
     assert chosen(cells).policy == "sjf"
     assert chosen(cells, "tail").policy is None
     assert "there is no answer: fcfs itself does not keep up" in said(cells)
+    assert ", but fcfs does not keep up; p99 " in said(cells)
     nobody = [hurt(each) for each in cells]
     assert chosen(nobody).policy is None
     assert "No scheduler here keeps up" in said(nobody)
@@ -132,7 +140,7 @@ def test_goodput_is_an_aim_where_slos_are_given():
     assert {each.aim for each in result(cells).choices} == {"mean", "tail"}
     found = chosen(cells, "goodput", slo=slo)
     assert (found.policy, found.value > 1, found.low > 1) == ("sjf", True, True)
-    assert re.search(r"For the most goodput run sjf: \d+ % \[.*?\] more requests a second", said(cells, slo=slo))
+    assert re.search(r"For the most goodput run sjf too: \d+ % \[.*?\] more requests a second", said(cells, slo=slo))
 
 
 QUICK = (("fcfs", 1), ("sjf", 1.5), ("las", 1.1))
@@ -225,4 +233,4 @@ def test_the_page_and_markdown_begin_with_the_verdict(folder, tmp_path):
     text = lapsbench(f"report {folder / 'run'} --html {tmp_path / 'p.html'} --markdown -", tmp_path).fine().out
     assert text.index("> **For the lowest mean JCT") < text.index("| policy")
     page = (tmp_path / "p.html").read_text()
-    assert page.index('class="choice">At load 0.8: For the lowest mean JCT') < page.index('<table class="result"')
+    assert page.index('class="choice"><b>At load 0.8: For the lowest mean JCT') < page.index('<table class="result"')

@@ -13,7 +13,7 @@ RUN = "replay --smoke --limit 200 --repeats 1 --policy fcfs --policy srpt"
 LINEAR = "profiles from-linear --target 1e-3,1e-5,1e-8 --draft 1e-4,1e-6,1e-9 --overhead 1e-4"
 WRITING = {
     "page": ("report run --html out/page.html", "out/page.html"),
-    "pictures": ("report run --markdown out/run.md", "out/run-jct.svg"),
+    "pictures": ("report run --markdown out/run.md", "out/run-choice.svg"),
     "json": (f"{RUN} --quiet --json out/run.json", "out/run.json"),
     "trace, csv": ("traces make out/t.csv --quiet", "out/t.csv"),
     "trace, jsonl": ("traces make out/t.jsonl --quiet", "out/t.jsonl"),

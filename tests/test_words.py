@@ -13,7 +13,7 @@ import pytest
 from commands import SCRIPT, lapsbench, plain_environment
 
 CASES = Path(__file__).parent / "cases"
-THRASH = f"replay --trace {CASES / 'kv_thrash.csv'} --kv-tokens 6000 --on-preempt recompute"
+THRASH = f"replay --engine ideal --trace {CASES / 'kv_thrash.csv'} --kv-tokens 6000 --on-preempt recompute"
 
 
 def words(done):

@@ -5,6 +5,7 @@ An oracle is no choice, nor is whoever grows without bound or left requests unfi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,8 @@ Aim = Literal["mean", "tail", "goodput"]
 METRIC: Mapping[Aim, str] = {"mean": "jct_mean_s", "tail": "jct_mean_s", "goodput": "goodput_rps"}
 PLAIN = "fcfs"
 """What needs nothing: whoever loses to it is never recommended."""
+BEYOND = 1.02
+"""Rates above capacity times this are beyond it: another order serves a little more or less than fcfs."""
 TAIL = 1.3
 """How many times today's p99 an operator bears, where nothing else is said."""
 
@@ -39,6 +42,7 @@ class Choice:
         proven: whether policy and limit hold with their whole intervals.
         needs: what running it takes; None where that is not known.
         sound: how many schedulers could have been chosen.
+        today_keeps_up: whether today's would do.
     """
 
     load: float | None
@@ -55,6 +59,7 @@ class Choice:
     proven: bool = False
     needs: tuple[str, ...] | None = None
     sound: int = 0
+    today_keeps_up: bool = True
 
     @property
     def best(self) -> str | None:
@@ -73,6 +78,7 @@ def choices(
     *,
     tail: float = TAIL,
     goodput: bool = False,
+    capacity_rps: float = math.inf,
     needs: Mapping[str, tuple[str, ...]],
 ) -> tuple[Choice, ...]:
     """Choose for every load and aim; nothing where there are not two schedulers to choose from, and a today's."""
@@ -83,15 +89,23 @@ def choices(
         names = policies(here)
         today = baseline if baseline in names else PLAIN
         if len(names) > 1 and today in names:
-            field = _Field(here, load, today, tail, needs)
+            field = _Field(here, load, today, tail, capacity_rps, needs)
             found += [field.choose(aim) for aim in aims]
     return tuple(found)
 
 
-def grows(cells: Sequence[CellSummary]) -> bool:
-    """Whether at least half of the seeds pile up requests."""
-    piling = [bool(cell.saturation and cell.saturation.label != "STABLE") for cell in cells]
-    return 2 * sum(piling) >= len(piling) > 0
+def keeps_up(cells: Sequence[CellSummary], capacity_rps: float) -> bool:
+    """Whether a policy finished everything, and would go on to: in most seeds nothing piles up.
+
+    Beyond capacity something always does, seen or not: whoever serves short requests first piles up few long ones.
+    """
+    growing = [
+        cell
+        for cell in cells
+        if cell.saturation
+        and (cell.saturation.label != "STABLE" or (cell.metrics["offered_rps"] or 0.0) > BEYOND * capacity_rps)
+    ]
+    return 2 * len(growing) < len(cells) and not any(cell.unfinished for cell in cells)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +116,7 @@ class _Field:
     load: float | None
     today: str
     tail: float
+    capacity_rps: float
     needs: Mapping[str, tuple[str, ...]]
 
     def choose(self, aim: Aim) -> Choice:
@@ -138,6 +153,7 @@ class _Field:
             proven=policy is not None and within,
             needs=self.needs.get(who),
             sound=sound,
+            today_keeps_up=keeps_up(self._of(self.today), self.capacity_rps),
         )
 
     def _field(self, aim: Aim) -> Iterator[str]:
@@ -154,8 +170,7 @@ class _Field:
 
     def _is_sound(self, name: str, metric: str) -> bool:
         cells = self._of(name)
-        finished = not any(cell.unfinished for cell in cells)
-        return finished and not grows(cells) and pooled(cells, metric).value is not None
+        return keeps_up(cells, self.capacity_rps) and pooled(cells, metric).value is not None
 
     def _beats(self, name: str, metric: str) -> bool:
         """Whether it is shown to be better than today's, and by more than nothing."""

@@ -57,8 +57,14 @@ class ReplayResult:
     @property
     def choices(self) -> tuple[Choice, ...]:
         """Which scheduler to run, by load and aim."""
-        slo = self.slo is not None
-        return choices(self.cells, self.baseline, tail=self.tail, goodput=slo, needs=self.needs)
+        return choices(
+            self.cells,
+            self.baseline,
+            tail=self.tail,
+            goodput=self.slo is not None,
+            capacity_rps=self.capacity_rps,
+            needs=self.needs,
+        )
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:

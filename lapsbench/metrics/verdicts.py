@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lapsbench.metrics.choice import METRIC, Choice
 from lapsbench.metrics.comparison import ratio
-from lapsbench.metrics.pool import loads, pooled, select
+from lapsbench.metrics.pool import loads, policies, pooled, select
 from lapsbench.metrics.wording import change, finding, listed, pair, size
 from lapsbench.metrics.worth import worth
 
@@ -28,6 +28,12 @@ class Verdict:
     load: float | None
     text: str
     about: Literal["choice", "worth"] = "worth"
+
+    @property
+    def lead(self) -> str:
+        """What to read where there is time for one clause: of a choice, what to run."""
+        head, colon, _ = self.text.partition(": ")
+        return "" if self.about == "worth" else head + colon if colon else self.text
 
 
 def verdicts(cells: Sequence[CellSummary], chosen: Sequence[Choice] = (), tail: float = 1.3) -> tuple[Verdict, ...]:
@@ -71,7 +77,10 @@ def _choices(cells: Sequence[CellSummary], chosen: Sequence[Choice], tail: float
         "goodput": "For the most goodput",
     }
     for each in chosen:
-        yield _sentence(cells, each, tail, names[each.aim])
+        if mean and each.aim == "goodput" and each.is_new and each.policy == mean.policy:
+            yield f"{names[each.aim]} run {each.policy} too: {_gain(cells, each)}."
+        else:
+            yield _sentence(cells, each, tail, names[each.aim])
 
 
 def _same_answer(mean: Choice, tailed: Choice) -> bool:
@@ -85,24 +94,40 @@ def _sentence(cells: Sequence[CellSummary], each: Choice, tail: float, aim: str)
         return f"{aim} keep {each.today}: {_why_keep(cells, each)}."
     if each.policy is None:
         return f"{aim} it is undecided between {_undecided(cells, each)}{_easiest(each)}."
-    price = ", ".join(_price(each, tail))
-    return f"{aim} run {each.policy}: {_gain(cells, each)}; {price}.{_takes(each)}"
+    parts = [_gain(cells, each), *([", ".join(price)] if (price := list(_price(each, tail))) else [])]
+    return f"{aim} run {each.policy}: {'; '.join(parts)}.{_takes(each)}"
 
 
 def _why_keep(cells: Sequence[CellSummary], each: Choice) -> str:
     others = [name for name in each.undecided if name != each.today]
     if not others and each.aim == "tail" and each.sound == 1:
-        return "no other here keeps its p99 that low"
+        return f"no other here keeps its p99 that low{_closest(cells, each)}"
     if not others:
         return "nothing else here is better"
     close = [f"{name} {_change(cells, name, each)}" for name in others[:SHOWN]]
     return f"nothing here is shown to beat it ({', '.join(close)}{_more(others)})"
 
 
+def _closest(cells: Sequence[CellSummary], each: Choice) -> str:
+    """Name the shortest tail of those whose means are better."""
+    real = [cell for cell in cells if not cell.oracle]
+    better = [name for name in policies(real) if (_ratio(real, name, each, "jct_mean_s") or 1.0) < 1.0]
+    p99 = {name: found for name in better if (found := _ratio(real, name, each, "jct_p99_s")) is not None}
+    if not p99:
+        return ""
+    name = min(p99, key=lambda name: p99[name])
+    return f" with a better mean ({name} comes closest: {p99[name]:.2f} x)"
+
+
+def _ratio(cells: Sequence[CellSummary], name: str, each: Choice, metric: str) -> float | None:
+    return ratio(cells, name, each.today, each.load, metric).ratio
+
+
 def _undecided(cells: Sequence[CellSummary], each: Choice) -> str:
-    named = [f"{name} ({_change(cells, name, each)})" for name in each.undecided[:SHOWN]]
+    shown = each.undecided[:SHOWN]
     rest = len(each.undecided) - SHOWN
-    return f"{listed([*named, f'{rest} more'] if rest > 0 else named)} against {each.today}"
+    names = listed([*shown, f"{rest} more"] if rest > 0 else shown)
+    return f"{names}: {listed([_change(cells, name, each) for name in shown])} against {each.today}"
 
 
 def _change(cells: Sequence[CellSummary], name: str, each: Choice) -> str:
@@ -125,7 +150,7 @@ def _gain(cells: Sequence[CellSummary], each: Choice) -> str:
         return f"{what} requests a second within the SLOs ({each.today} {now:.3g} -> {policy} {then:.3g})"
     if worth_.ratio is None:
         return f"{each.today} leaves requests unfinished"
-    behind = "" if finding(worth_) == "gain" else f", but {each.today} does not keep up"
+    behind = f", but {each.today} does not keep up" if not each.today_keeps_up else ""
     what = f"{size(worth_)} below" if finding(worth_) == "gain" else f"{change(worth_)} against"
     metric = "mean JCT " if each.aim == "tail" else ""
     return f"{metric}{what} {each.today} ({pair(cells, each.today, policy, each.load)}){behind}"

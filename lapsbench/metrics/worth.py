@@ -70,7 +70,7 @@ class _Asked:
         for name in BY_WORK:
             if each := self._ratio(exact, name):
                 start = "; knowing them exactly " if texts else "Knowing lengths exactly, not as predicted, "
-                texts.append(f"{start}{self._said(each, name, exact)}")
+                texts.append(f"{start}{self._said(each, name, exact, more=bool(texts))}")
                 break
         return f"{''.join(texts)}." if texts else ""
 
@@ -81,12 +81,13 @@ class _Asked:
             return f"{ceiling}; a{against}" if ceiling else f"A{against}"
         return f"{ceiling}." if ceiling else ""
 
-    def _said(self, each: Comparison, before: str, after: str, here: str = "") -> str:
+    def _said(self, each: Comparison, before: str, after: str, here: str = "", *, more: bool = False) -> str:
         """Say what going from one policy to another did."""
         names = pair(self.cells, before, after, self.load)
         match finding(each):
             case "gain":
-                return f"was worth {size(each)} of mean JCT{here} ({names})"
+                of_what = "more" if more else f"of mean JCT{here}"
+                return f"was worth {size(each)} {of_what} ({names})"
             case "loss":
                 return f"did not pay{here}: it made mean JCT {size(each)} longer ({names})"
             case "same":

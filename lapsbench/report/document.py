@@ -16,6 +16,7 @@ from lapsbench.report.units import prose
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lapsbench.metrics.verdicts import Verdict
     from lapsbench.reading import Run
 
 
@@ -24,14 +25,14 @@ class Table:
     """The table of one load: what was offered, what became of the requests, the columns, the sentences.
 
     Attributes:
-        choices: which scheduler to run; worth: what knowing was worth.
+        choices: which scheduler to run, as what to read first and the rest; worth: what knowing was worth.
     """
 
     title: str
     load: float | None
     conservation: Sequence[str]
     columns: Sequence[Column]
-    choices: Sequence[str]
+    choices: Sequence[tuple[str, str]]
     worth: Sequence[str]
 
 
@@ -93,13 +94,13 @@ def _table(run: Run, load: float | None) -> Table:
         load=load,
         conservation=list(notes.conservation(result, load)),
         columns=columns(result, load, Glyphs()),
-        choices=_said(run, load, "choice"),
-        worth=_said(run, load, "worth"),
+        choices=[(prose(each.lead), prose(each.text.removeprefix(each.lead))) for each in _said(run, load, "choice")],
+        worth=[prose(each.text) for each in _said(run, load, "worth")],
     )
 
 
-def _said(run: Run, load: float | None, about: str) -> list[str]:
-    return [prose(each.text) for each in run.result.verdicts if each.load == load and each.about == about]
+def _said(run: Run, load: float | None, about: str) -> list[Verdict]:
+    return [each for each in run.result.verdicts if each.load == load and each.about == about]
 
 
 def _numbers(run: Run) -> Iterator[Number]:

@@ -53,7 +53,7 @@ def _run(shown: View, *, several: bool) -> Iterator[str]:
     several_loads = len(tables) > 1
     for each in tables:
         where = f"At load {each.load:g}: " if several_loads and each.load is not None else ""
-        yield from (f"> **{where}{plain(text)}**" for text in each.choices)
+        yield from (f"> **{where}{plain(lead.strip())}** {plain(rest)}".rstrip() for lead, rest in each.choices)
     for each in tables:
         if several_loads:
             yield f"**{each.title}**"

@@ -57,9 +57,9 @@ def render(result: ReplayResult, console: Console, advice: Console | None = None
             _print(console, _paragraph(line, width))
         _print(console, [Text(), *_table(table, layout, glyphs)])
     _print(console, [*_left_out(table, layout)])
-    for verdict in result.verdicts:
+    for verdict in sorted(result.verdicts, key=lambda verdict: verdict.about != "choice"):
         where = f"At load {verdict.load:g}: " if several else ""
-        _print(console, [Text(), *_paragraph(where + verdict.text, width, "bold" if verdict.about == "choice" else "")])
+        _print(console, [Text(), *_led(where + verdict.text, len(where + verdict.lead) if verdict.lead else 0, width)])
     _print(console, [Text()])
     for label, text in notes.facts(result):
         _print(console, _labelled(label, text, width, "dim"))
@@ -119,6 +119,15 @@ def _style(column: Column, row: int) -> str:
 def _paragraph(text: str, width: int, style: str = "", indent: int = 0) -> list[Text]:
     lines = textwrap.wrap(units.unparted(text), width, subsequent_indent=" " * indent, break_on_hyphens=False)
     return [Text(line.replace(units.NO_BREAK, " "), style) for line in lines]
+
+
+def _led(text: str, lead: int, width: int) -> list[Text]:
+    """Wrap a sentence whose first characters are bold."""
+    lines = _paragraph(text, width)
+    for line in lines:
+        line.stylize("bold", 0, max(lead, 0))
+        lead -= len(line) + 1
+    return lines
 
 
 def _labelled(label: str, text: str, width: int, style: str) -> list[Text]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CELLS = b"lapsbench.cells"
 ESTIMATES = b"lapsbench.estimates"
+PATIENCE = b"lapsbench.patience"
 MANIFEST = "lapsbench.run/1"
 DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError)
 """What reading a damaged or foreign file of cells may raise."""
@@ -118,10 +119,14 @@ class RunFolder:
         write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
 
     def gather(
-        self, keys: list[CellKey], summary: Mapping[str, list[Any]], estimates: list[dict[str, Any]] | None = None
+        self,
+        keys: list[CellKey],
+        summary: Mapping[str, list[Any]],
+        estimates: list[dict[str, Any]] | None = None,
+        patience: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Write `requests.parquet`, and `summary.parquet` with estimates in its metadata; then let the parts go."""
-        extra = {ESTIMATES: json.dumps(estimates or []).encode()}
+        """Write `requests.parquet`, and `summary.parquet` with estimates and more in its metadata; let the parts go."""
+        extra = {ESTIMATES: json.dumps(estimates or []).encode(), PATIENCE: json.dumps(patience or []).encode()}
         schema = REQUESTS.with_metadata({TAG: tag_of("requests")})
         facts: list[dict[str, Any]] = []
         # both are written before either appears: a report that is being made meanwhile finds two of one run
