@@ -39,6 +39,8 @@ class Job(Protocol):
     emitted_tokens: int
     rounds: int
     accepted_tokens: int
+    tried_tokens: int
+    drafted_tokens: int
     scratch: Floats
 
 
