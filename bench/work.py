@@ -200,9 +200,7 @@ def main() -> int:
     parser.add_argument("--where", default="", help="cases whose text holds this")
     parser.add_argument("--failed", action="store_true", help="print only what fails")
     asked = parser.parse_args()
-    instead = {
-        policy.rsplit(":", 1)[-1] if ".py:" in policy else policy.split(":")[0]: policy for policy in asked.policy
-    }
+    instead = {policy.rsplit(":", 1)[-1] if ".py:" in policy else policy.split(":")[0]: policy for policy in asked.policy}
     chosen: dict[Case, list[Line]] = {}
     for line in lines():
         if line.name.startswith(asked.only) and asked.where in str(line.case):

@@ -377,8 +377,8 @@ class Controller:
 
     Attributes:
         name: as typed on the command line, without the oracle's asterisk.
-        choose: `choose(step)`, or `choose(job, step)` for each request on its own; further arguments are parameters with
-            numeric defaults. Returns drafts, cut to 0 .. `most_drafts`.
+        choose: `choose(step)`, or `choose(job, step)` for each request on its own; further arguments are parameters
+            with numeric defaults. Returns drafts, cut to 0 .. `most_drafts`.
         parameters, source, summary, knows, file: as of a `Policy`.
         oracle: is shown what the requests would accept.
     """

@@ -10,7 +10,7 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,7 @@ def parsed(text: str) -> tuple[Range, ...]:
 def of_vllm(path: str) -> tuple[int, str]:
     """Read vLLM's own schedule: the largest number of drafts, and the schedule as text, cut to it.
 
-    The file holds its list of [first, last, drafts], or a speculative config with it, or one under "speculative_config".
+    The file holds its list of [first, last, drafts], or a speculative config with it.
 
     Raises:
         LapsbenchError: the file cannot be read.
@@ -169,7 +169,7 @@ def _fit_bands(bands: list[Range], where: str) -> None:
     if bands[0].least != 0:
         what = f"the contexts of {name} begin at {bands[0].least}"
         raise UsageError(what, where=where, hint=f"{name}@0-{bands[0].least - 1}:{bands[0].drafts} before it")
-    for one, other in zip(bands, bands[1:], strict=False):
+    for one, other in pairwise(bands):
         if other.least <= one.most:
             what = f"{name}: contexts {_span(other.least, other.most)} overlap {_span(one.least, one.most)}"
             raise UsageError(what, where=where, hint=EXAMPLE)

@@ -73,8 +73,8 @@ def record_at(
 ) -> Any:
     """Make `f(address, i)`, which a compiled function uses like `sim.memory.records(...)[i]`.
 
-    With `after`, a record of that kind lies at the address, and the one that is meant behind it. With `shown`, its noun,
-    the function may set the `writable` fields alone.
+    With `after`, a record of that kind lies at the address, and the one that is meant behind it. With `shown`, its
+    noun, the function may set the `writable` fields alone.
     """
     size, kind, skipped = sizeof(dtype), from_dtype(dtype), sizeof(after) if after is not None else 0
     kind = Shown(kind, shown, writable) if shown else kind

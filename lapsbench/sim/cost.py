@@ -35,7 +35,8 @@ class StepCosts:
     Attributes:
         context: float64 [K], knots in cached tokens.
         step_s: float64 [5, max_batch + 1, K], seconds; with 2 (draft_tokens + 1) rows more where the drafts vary.
-        step_limit: float64 [rows of step_s, max_batch + 1], the largest context measured there; -1 beyond the batch or query grid.
+        step_limit: float64 [rows of step_s, max_batch + 1], the largest context measured there; -1 beyond the batch
+            or query grid.
         query, cached: float64 [Q], [C], knots of prefill in new and in cached tokens.
         chunk_s: float64 [2, Q, C], seconds.
         chunk_limit: float64 [2, 2], the largest query and the largest cached size measured.

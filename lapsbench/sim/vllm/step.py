@@ -283,12 +283,25 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
         sim.step_drafted += drafts
         sim.step_accepted += accepted
         sim.learnt += 1
-        if sim.varies or sim.counts_drafts:
+        if sim.counts_places or sim.counts_drafts:
             note_round(sim, view, drafts, accepted, True)
         view.rounds += 1
         view.accepted_tokens += emitted - 1
     elif before > 0:
         own.resumes += emitted
+    book_tokens(sim, own, view, before, emitted)
+    if sim.asynchronous:
+        if not stale:
+            own.placeholders -= emitted
+            own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
+    else:
+        own.drafts = own.given = part.next_drafts if sim.varies else sim.draft_tokens
+    return emitted
+
+
+@inlined
+def book_tokens(sim: Any, own: Any, view: Any, before: int, emitted: int) -> None:
+    """Book emitted tokens and the gap since the last ones."""
     if before == 0:
         own.first_token_s = sim.now_s
     view.emitted_tokens = before + emitted
@@ -299,13 +312,6 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
         if not gap <= own.itl_max_s:  # also where there is none yet
             own.itl_max_s = gap
     own.last_emit_s = sim.now_s
-    if sim.asynchronous:
-        if not stale:
-            own.placeholders -= emitted
-            own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
-    else:
-        own.drafts = own.given = part.next_drafts if sim.varies else sim.draft_tokens
-    return emitted
 
 
 @jit

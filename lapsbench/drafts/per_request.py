@@ -1,0 +1,33 @@
+"""Each request its own number of drafts, by its own acceptance so far."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lapsbench.drafts.registry import controller
+
+if TYPE_CHECKING:
+    from lapsbench.drafts.view import Job, Step
+
+
+@controller(source="vLLM 17984", knows=("batch", "mean context", "costs", "its own acceptance so far, and all requests'"))
+def per_request(job: Job, step: Step, prior: float = 0.7, weight: float = 8) -> float:
+    """Each request the drafts of most tokens a second if all were like it: its own acceptance, shrunken to everybody's.
+
+    A draft is accepted with (accepted + weight p) / (tried + weight), where p is the same over all requests, and at
+    first `prior`.
+    """
+    tried = passed = 0.0
+    for j in range(1, step.most_drafts + 1):
+        tried += step.tried[j]
+        passed += step.passed[j]
+    mean = (passed + 20.0 * prior) / (tried + 20.0)
+    own = (job.accepted_tokens + weight * mean) / (job.tried_tokens + weight)
+    best, most = 0, 1.0 / step.cost_s[0]
+    reached, tokens = 1.0, 1.0
+    for j in range(1, step.most_drafts + 1):
+        reached *= own
+        tokens += reached
+        if tokens > most * step.cost_s[j]:
+            best, most = j, tokens / step.cost_s[j]
+    return best

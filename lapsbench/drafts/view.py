@@ -1,0 +1,33 @@
+"""What a controller sees of a step, as types, and what controllers share. `core.DRAFTING` is the truth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from lapsbench.policies.view import Job
+
+if TYPE_CHECKING:
+    from lapsbench.core import Floats
+
+__all__ = ["Job", "Step"]
+
+
+class Step(Protocol):
+    """A step that is being made up. Fields and units: `lapsbench.core.DRAFTING`."""
+
+    now_s: float
+    number: int
+    batch: int
+    context_tokens: float
+    draft_tokens: int
+    most_drafts: int
+    max_batch: int
+    scheduled: int
+    rounds: int
+    accepted_tokens: int
+    tried: Floats
+    passed: Floats
+    cost_s: Floats
+    would_accept: Floats
+    params: Floats
+    scratch: Floats
