@@ -81,6 +81,18 @@ def parsed(text: str) -> tuple[Range, ...]:
     return tuple(found)
 
 
+def given_by(text: str) -> tuple[int, str]:
+    """Return the most drafts of what `--draft-tokens` names, a schedule or a file of vLLM's, and the schedule.
+
+    Raises:
+        LapsbenchError, UsageError: it cannot be read, or means nothing.
+    """
+    if text.startswith(VLLM):
+        return of_vllm(text.removeprefix(VLLM))
+    ranges = parsed(text)
+    return max(each.drafts for each in ranges), written(ranges)
+
+
 def of_vllm(path: str) -> tuple[int, str]:
     """Read vLLM's own schedule: the largest number of drafts, and the schedule as text, cut to it.
 

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from lapsbench.drafts.view import Job, Step
 
 
-@controller(source="vLLM 17984", knows=("batch", "mean context", "costs", "its own acceptance so far, and all requests'"))
+@controller(source="vLLM 17984", knows=("batch", "mean context", "costs", "own acceptance so far, and pooled"))
 def per_request(job: Job, step: Step, prior: float = 0.7, weight: float = 8) -> float:
-    """Each request the drafts of most tokens a second if all were like it: its own acceptance, shrunken to everybody's.
+    """Each request the drafts of most tokens a second if all were like it: its own acceptance, shrunken to all.
 
     A draft is accepted with (accepted + weight p) / (tried + weight), where p is the same over all requests, and at
     first `prior`.
