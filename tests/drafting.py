@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from lapsbench.core import UNLIMITED
 from lapsbench.drafts.registry import builtin
 from lapsbench.schedules import BY_BATCH, Range, parsed, written
 
@@ -22,13 +23,13 @@ CONTROLLERS = [
 
 
 @st.composite
-def schedules(draw, most_batch=9) -> str:
+def schedules(draw, most_batch=9, *, bands=True) -> str:
     """Ranges with and without gaps, bands and ends."""
     ranges, first = [], 1
     for _ in range(draw(st.integers(1, 4))):
         last = first + draw(st.integers(0, 3))
-        edges = sorted({0, *draw(st.lists(st.sampled_from([5, 40, 70, 150]), max_size=2))})
-        ends = [edge - 1 for edge in edges[1:]] + [draw(st.sampled_from([1 << 40, 400]))]
+        edges = sorted({0, *(draw(st.lists(st.sampled_from([5, 40, 70, 150]), max_size=2)) if bands else ())})
+        ends = [edge - 1 for edge in edges[1:]] + [draw(st.sampled_from([UNLIMITED, 400])) if bands else UNLIMITED]
         for least, most in zip(edges, ends, strict=True):
             ranges.append(Range(first, last, draw(st.integers(0, 8)), least, most))
         first = last + draw(st.integers(1, 3))
@@ -49,6 +50,6 @@ def controlled(scenario, spec: str):
 
 
 @st.composite
-def scheduled(draw, scenarios):
+def scheduled(draw, scenarios, *, bands=True):
     """A scenario under a schedule."""
-    return by_batch(draw(scenarios), draw(schedules()))
+    return by_batch(draw(scenarios), draw(schedules(bands=bands)))

@@ -22,11 +22,10 @@ def goodput(step: Step, prior: float = 0.7, weight: float = 20) -> float:
         tried += step.tried[j]
         passed += step.passed[j]
     mean = (passed + weight * prior) / (tried + weight)
-    best, most = 0, 1.0 / step.cost_s[0]
-    reached, tokens = 1.0, 1.0
+    best, most, reached, tokens = 0, 1.0, 1.0, 1.0
     for j in range(1, step.most_drafts + 1):
         reached *= (step.passed[j] + weight * mean) / (step.tried[j] + weight)
         tokens += reached
-        if tokens > most * step.cost_s[j]:
-            best, most = j, tokens / step.cost_s[j]
+        if tokens * step.cost_s[best] > most * step.cost_s[j]:
+            best, most = j, tokens
     return best

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def oracle_k(step: Step) -> float:
     """Most tokens a second in this step, knowing what its requests would accept; no bound on JCT."""
     tokens = 1.0 * step.batch
-    best, most = 0, tokens / step.cost_s[0]
+    best, most = 0, tokens
     for j in range(1, step.most_drafts + 1):
         tokens += step.would_accept[j]
-        if tokens > most * step.cost_s[j]:
-            best, most = j, tokens / step.cost_s[j]
+        if tokens * step.cost_s[best] > most * step.cost_s[j]:
+            best, most = j, tokens
     return best

@@ -23,11 +23,10 @@ def per_request(job: Job, step: Step, prior: float = 0.7, weight: float = 8) -> 
         passed += step.passed[j]
     mean = (passed + 20.0 * prior) / (tried + 20.0)
     own = (job.accepted_tokens + weight * mean) / (job.tried_tokens + weight)
-    best, most = 0, 1.0 / step.cost_s[0]
-    reached, tokens = 1.0, 1.0
+    best, most, reached, tokens = 0, 1.0, 1.0, 1.0
     for j in range(1, step.most_drafts + 1):
         reached *= own
         tokens += reached
-        if tokens > most * step.cost_s[j]:
-            best, most = j, tokens / step.cost_s[j]
+        if tokens * step.cost_s[best] > most * step.cost_s[j]:
+            best, most = j, tokens
     return best
