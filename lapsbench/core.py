@@ -87,6 +87,8 @@ JOB = np.dtype(
     align=True,
 )
 """What a policy sees of one job."""
+DRAFTED = ("tried_tokens", "drafted_tokens")
+"""The fields of `JOB` that only controllers of drafts see."""
 WRITABLE = ("review_s", "review_step", "scratch")
 """The fields of `JOB` a policy may write."""
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from lapsbench.policies.view import Job
+from lapsbench.policies.view import Job as PolicysJob
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats
 
-__all__ = ["Job", "Step"]
+
+class Job(PolicysJob, Protocol):
+    """A request of the step, read-only: all its policy sees, and what became of its drafts."""
+
+    tried_tokens: int
+    drafted_tokens: int
 
 
 class Step(Protocol):

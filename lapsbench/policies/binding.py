@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from numba import types
 from numba.core.errors import NumbaError
 
-from lapsbench.core import JOB, SYSTEM, WRITABLE, Policy
+from lapsbench.core import DRAFTED, JOB, SYSTEM, WRITABLE, Policy
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.compiler import njit
 from lapsbench.policies.pointers import floats, longs, shown_job_at, system_at
@@ -98,7 +98,8 @@ def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return FunctionType(function.__code__, room, function.__name__, function.__defaults__, function.__closure__)
 
 
-POLICY_MAY = MappingProxyType({"job": (JOB.names or (), WRITABLE), "system": (SYSTEM.names or (), ())})
+_JOB = tuple(name for name in JOB.names or () if name not in DRAFTED)
+POLICY_MAY = MappingProxyType({"job": (_JOB, WRITABLE), "system": (SYSTEM.names or (), ())})
 """By noun: the fields a policy may read, and of those the ones it may write."""
 
 

@@ -39,8 +39,6 @@ class Job(Protocol):
     emitted_tokens: int
     rounds: int
     accepted_tokens: int
-    tried_tokens: int
-    drafted_tokens: int
     scratch: Floats
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench.core import (
+    DRAFTED,
     DRAFTING,
     DRAFTS_MOST,
     ON_PREEMPT,
     TALLY,
     UNLIMITED,
-    Controller,
     Engine,
     Outcome,
     Policy,
@@ -115,7 +115,7 @@ class Replay(Record):
         self.own({"timers": self.timers(int(sim.heap_room))})
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
         self.asked(policy)
-        self.drafting(policy, engine)
+        self.drafting(engine)
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
@@ -135,20 +135,18 @@ class Replay(Record):
         sim.shows_queue = sim.counts_backlog or reads(policy, "waiting")
         sim.token_s = self.setup.token_s
 
-    def drafting(self, policy: Policy, engine: Engine) -> None:
+    def drafting(self, engine: Engine) -> None:
         """Note who says how many tokens are drafted, and what is read of it."""
         sim, view = self.sim, np.zeros(1, DRAFTING)
         view["draft_tokens"] = view["most_drafts"] = engine.draft_tokens
         view["max_batch"] = engine.max_batch
-        told: list[Policy | Controller] = [policy]
         if engine.drafts:
             controller = find(engine.drafts)
             view["params"][0, : len(controller.parameters)] = list(controller.parameters.values())
             sim.for_each, sim.wants_costs = by_request(controller), reads(controller, "cost_s")
             sim.wants_runs = controller.oracle
             sim.counts_places = reads(controller, "tried") or reads(controller, "passed")
-            told.append(controller)
-        sim.counts_drafts = any(reads(it, name) for it in told for name in ("tried_tokens", "drafted_tokens"))
+            sim.counts_drafts = any(reads(controller, name) for name in DRAFTED)
         self.tally = np.zeros((engine.max_batch + 1, len(TALLY)))
         self.own({"step_view": view, "runs": np.zeros(DRAFTS_MOST + 1, np.int64), "tally": self.tally})
         self.own({"chosen": np.empty(engine.max_batch, np.int32)})

@@ -168,7 +168,7 @@ def finish_chunks(sim: Any) -> bool:
 def emit(sim: Any, dt: float) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
-    now_s, step, charged, noted = sim.now_s, sim.step, sim.charged, sim.varies or sim.counts_drafts
+    now_s, step, charged, varies = sim.now_s, sim.step, sim.charged, sim.varies
     kept, context, drafts, asked = 0, sim.context_tokens, sim.drafts, 0
     drafted = accepted = np.int64(0)
     for i in range(sim.in_batch):
@@ -176,7 +176,7 @@ def emit(sim: Any, dt: float) -> None:
         emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
-            if noted:  # else no recording says more than `drafts`, and nobody reads
+            if varies:  # else no recording says more than `drafts`
                 if sim.for_each:
                     drafts = np.int64(ints(sim.chosen_at)[asked])
                     asked += 1

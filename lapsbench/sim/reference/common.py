@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from lapsbench.core import FINISHED, REJECTED, TALLY, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.core import DRAFTED, FINISHED, REJECTED, TALLY, UNFINISHED, Engine, Outcome, Policy, Workload
 from lapsbench.drafts.registry import find
 from lapsbench.policies.uses import reads
 from lapsbench.sim.reference.drafting import Drafting
@@ -86,15 +86,11 @@ class Twin(ABC, Generic[Job]):
         self.drafting = Drafting(self.engine, self.prices)
         self.limited = math.isfinite(self.policy.preempt)
         self.shows = {name: reads(self.policy, name) for name in ("resume_s", "waiting", "backlog_s")}
-        self.shows |= {name: self.told(name) for name in ("tried_tokens", "drafted_tokens")}
+        drafts = self.engine.drafts
+        self.counts_drafts = bool(drafts) and any(reads(find(drafts), name) for name in DRAFTED)
         self.finished: dict[int, tuple[Live, int, float]] = {}
         self.rounds = [0, 0]  # of the step: drafts verified, and accepted
         self.by_batch = np.zeros((self.engine.max_batch + 1, len(TALLY)))
-
-    def told(self, field: str) -> bool:
-        """Say whether the policy or the controller reads a field."""
-        drafts = self.engine.drafts
-        return reads(self.policy, field) or (bool(drafts) and reads(find(drafts), field))
 
     def run(self) -> Outcome:
         """Take steps until every request has left, or it is no use: nothing moves any more, or ever so slowly."""
@@ -199,9 +195,8 @@ class Twin(ABC, Generic[Job]):
         """Note how many drafts a round had, and how many were accepted."""
         self.drafting.learn(drafts, accepted)
         self.rounds = [self.rounds[0] + drafts, self.rounds[1] + accepted]
-        if self.shows["tried_tokens"]:
+        if self.counts_drafts:
             job.view.tried_tokens += min(accepted + 1, drafts)
-        if self.shows["drafted_tokens"]:
             job.view.drafted_tokens += drafts
 
     def tally(self, decoding: int, dt: float) -> None:

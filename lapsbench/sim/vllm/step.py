@@ -125,14 +125,14 @@ def do_rounds(sim: Any, dt: float, step: int, more: int) -> None:
     `more`: drafts for their next round.
     """
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
-    now_s, charged, k, noted = sim.now_s, sim.charged, sim.drafts, sim.varies or sim.counts_drafts
+    now_s, charged, k, varies = sim.now_s, sim.charged, sim.drafts, sim.varies
     kept, context, accepted = 0, sim.context_tokens, np.int64(0)
     for i in range(sim.rounds):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         run = min(accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted), k)
         accepted += run
-        if noted:
+        if varies:
             note_round(sim, view, k, run, False)
             if more != k:
                 own.given = more
