@@ -64,7 +64,7 @@ def replay(
             if progress is not None:
                 progress(int(run.sim.gone))
     except IndexError as error:  # nothing here checks indices, but `binding` has policies do so
-        what = f"indexes beyond an end: scratch has {SCRATCH} places, system.table {TABLE:,}"
+        what = f"indexes beyond an end: job.scratch has {SCRATCH} places, system.table {TABLE:,}"
         where = f"{where}, drafts {engine.drafts!r}" if engine.drafts else where
         raise LapsbenchError(what, where=where, hint="smaller indices") from error
     if state == NAN_RANK and run.sim.culprit == run.sim.requests:
