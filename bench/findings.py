@@ -23,6 +23,7 @@ from publicdata import HOME, ROOT, public_path
 PAGE = ROOT / "docs/findings.md"
 LAPSBENCH = str(Path(sys.executable).with_name("lapsbench"))
 MADE = "runs/findings"
+ENGINE = "--engine ideal"
 BANKS = {
     "68m": "acceptance/specbench_vicuna-7b_sps-68m.jsonl",
     "eagle": "acceptance/specbench_vicuna-7b_eagle.jsonl",
@@ -68,7 +69,7 @@ class Table:
     def command(self) -> str:
         """Return what a reader types to get a row."""
         policies = " ".join(f"--policy {policy}" for policy in self.policies)
-        return " ".join(f"lapsbench replay ROW {self.flags} --baseline {self.baseline} {policies}".split())
+        return " ".join(f"lapsbench replay ROW {ENGINE} {self.flags} --baseline {self.baseline} {policies}".split())
 
     def missing(self) -> list[str]:
         """Return the public files that a row takes and that are not on this machine."""
@@ -280,7 +281,9 @@ def lapsbench(*words: str) -> str:
 def replay(flags: str, policies: tuple[str, ...], baseline: str) -> Found:
     """Replay once; return the ratios to the baseline by policy and metric."""
     chosen = [word for policy in policies for word in ("--policy", policy)]
-    told = json.loads(lapsbench("replay", "--json", "-", "--quiet", "--baseline", baseline, *flags.split(), *chosen))
+    told = json.loads(
+        lapsbench("replay", "--json", "-", "--quiet", *ENGINE.split(), "--baseline", baseline, *flags.split(), *chosen)
+    )
     return {(each["policy"], each["metric"]): each for each in told["comparisons"]}
 
 
@@ -310,7 +313,18 @@ def told(ratio: float, low: float | None, high: float | None) -> str:
 def width(flags: str) -> str:
     """Return the standard deviation of requests' own tokens a round over their mean, of those with 8 rounds or more."""
     with TemporaryDirectory() as folder:
-        lapsbench("replay", "--quiet", "--policy", "fcfs", "--repeats", "1", "--out", f"{folder}/run", *flags.split())
+        lapsbench(
+            "replay",
+            "--quiet",
+            "--policy",
+            "fcfs",
+            "--repeats",
+            "1",
+            *ENGINE.split(),
+            "--out",
+            f"{folder}/run",
+            *flags.split(),
+        )
         kept = pl.read_parquet(f"{folder}/run/requests.parquet").filter(pl.col("rounds") >= 8)
     own = (1 + kept["accepted_tokens"] / kept["rounds"]).to_numpy()
     return f"{own.std() / own.mean():.2f}"

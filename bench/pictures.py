@@ -20,7 +20,7 @@ from lapsbench.report.plots.curves import curves
 from lapsbench.report.table import render
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SIZE = (1200, 1500)
+SIZE = (1200, 1420)
 CHROMIUM = "chromium"
 
 

@@ -1,20 +1,19 @@
 """Check what is claimed of the schedulers that count the prompt, line by line, on real lengths and real acceptance.
 
-Every line compares mean JCT over seeds, paired; PASS, or FAIL with the interval. Without public data (`make public-data`)
-the lines that need it are left out, and that is said. Flags cut the grid: `--only LINE`, `--seeds 3`, `--policy A`.
+Every line compares mean JCT over seeds, paired; PASS, or FAIL with the interval. Without public data (`make
+public-data`) the lines that need it are left out, and that is said. Flags cut the grid: `--only 1c`, `--where conv`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from findings import BANKS, DRAFTS, lapsbench
@@ -31,6 +30,9 @@ from lapsbench.store.profile import open_profile
 from lapsbench.store.published import NAME
 from lapsbench.traces import open_trace
 from lapsbench.traces.shape import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOISY = "noisy:sigma=0.5"
 AZURE = {"conv": "traces/AzureLLMInferenceTrace_conv.csv", "code": "traces/AzureLLMInferenceTrace_code.csv"}
@@ -142,9 +144,11 @@ def replay(case: Case, policies: tuple[str, ...], seeds: int) -> Found:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A claim: `policy` over the best of `others` is at most `most`; `proven`: fails only if all of the interval is above.
+    """A claim: `policy` over the best of `others` is at most `most`.
 
-    `p99`: of that, not of the mean.
+    Attributes:
+        proven: it fails only where the interval says, too, that the policy is worse.
+        p99: of that, not of the mean.
     """
 
     name: str
@@ -196,11 +200,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="lines whose name begins so")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--policy", action="append", default=[], help="put it in the place of the one of its name")
     parser.add_argument("--where", default="", help="cases whose text holds this")
     parser.add_argument("--failed", action="store_true", help="print only what fails")
     asked = parser.parse_args()
-    instead = {policy.rsplit(":", 1)[-1] if ".py:" in policy else policy.split(":")[0]: policy for policy in asked.policy}
     chosen: dict[Case, list[Line]] = {}
     for line in lines():
         if line.name.startswith(asked.only) and asked.where in str(line.case):
@@ -211,10 +213,7 @@ def main() -> int:
             print(f"left out without public data: {case}", file=sys.stderr)
             continue
         named = {name for line in claims for name in (line.policy, *line.others)}
-        found = replay(case, tuple(sorted(instead.get(name.replace("-", "_"), name) for name in named)), asked.seeds)
-        for name in named & {each.replace("_", "-") for each in instead}:
-            for table in (found.mean_s, found.p99_s):
-                table[name] = table[instead[name.replace("-", "_")]]
+        found = replay(case, tuple(sorted(named)), asked.seeds)
         for line in claims:
             fine, what = line.judge(found)
             bad += not fine

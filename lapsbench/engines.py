@@ -46,7 +46,8 @@ def misplaced(scenario: Scenario) -> tuple[str, str, str] | None:
     for key in (*IDEAL, *VLLM):
         if key not in own and getattr(scenario, key) is not None:
             other = "ideal" if key in IDEAL else "vllm"
-            instead = "--batched-tokens" if key == "prefill_budget" else f"leaving it out, or --engine {other}"
+            first = "--batched-tokens" if key == "prefill_budget" else "leaving it out"
+            instead = f"{first}, or --engine {other}"
             return key, f"is a setting of the {other} engine, and the engine is {name}", instead
     if name != "ideal" and scenario.on_preempt == "swap":
         return "on_preempt", f"{name} swaps nothing", "keep or recompute, or --engine ideal"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lapsbench.core import Engine
 from lapsbench.errors import LapsbenchError
+from lapsbench.metrics.choice import TAIL
 from lapsbench.metrics.comparison import compare
 from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
@@ -102,6 +103,8 @@ def _result(saved: SavedRun, cells: tuple[CellSummary, ...]) -> ReplayResult:
         provenance=saved.part("profile", "label"),
         calibration=saved.part("calibration") or "",
         notes=tuple(saved.part("trace", "notes")),
+        tail=float(saved.part("scenario").get("tail", TAIL)),
+        needs={policy: tuple(each) for policy, each in saved.manifest.get("needs", {}).items()},
     )
 
 

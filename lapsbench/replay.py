@@ -21,6 +21,8 @@ from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
+from lapsbench.needs import needs
+from lapsbench.patience import patience_rows
 from lapsbench.planning import plan as plan_of
 from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
@@ -78,8 +80,10 @@ class Replayer:
         """Requests of all cells together: what progress counts up to."""
         return len(self.plan.trace) * len(self.plan.cells)
 
-    def run(self, jobs: int = 1, progress: Callable[[int], None] | None = None) -> ReplayResult:
-        """Run what is not yet on disk and return the whole result."""
+    def run(
+        self, jobs: int = 1, progress: Callable[[int], None] | None = None, *, patience: bool = False
+    ) -> ReplayResult:
+        """Run what is not yet on disk and return the whole result; `patience` keeps a line over it for a page."""
         summaries: dict[tuple[str, float | None, int], CellSummary] = {}
         cuts: dict[tuple[float | None, int], int] = {}
         with closing(self.sweep.run(jobs, self._kept, progress)) as results:
@@ -98,7 +102,8 @@ class Replayer:
         if self.folder is not None:
             keys = [self._key(cell) for cell in self.cells]
             self._remark(self.folder, keys)
-            self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates())
+            line = patience_rows(self.plan, self.sweep.today, cuts, self.sweep.replay) if patience else []
+            self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates(), line)
         return self._result(tuple(ordered), comparisons)
 
     def manifest(self) -> dict[str, Any]:
@@ -115,6 +120,7 @@ class Replayer:
             "predict": plan.predictor.label,
             "oracles": [spec_of(policy) for policy in plan.policies if policy.is_oracle],
             "bounds": {spec_of(policy): policy.bounds for policy in plan.policies if policy.bounds},
+            "needs": self.needs,
             "versions": {"python": platform.python_version()}
             | {name: importlib.metadata.version(name) for name in ("numba", "numpy", "polars", "pyarrow")},
             "trace": {
@@ -187,7 +193,16 @@ class Replayer:
             provenance=plan.profile.label,
             calibration=calibration.source if calibration else "",
             notes=self.notes,
+            tail=self.scenario.tail,
+            needs=self.needs,
         )
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """What running each real policy takes."""
+        plan = self.plan
+        real = (policy for policy in plan.policies if not policy.is_oracle)
+        return {spec_of(policy): needs(policy, plan.engine, plan.predictor.label) for policy in real}
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -195,9 +210,13 @@ class Replayer:
         return (*self.plan.trace.notes, *self._patience())
 
     def _patience(self) -> Iterator[str]:
-        for load, today_s in self.sweep.fcfs_p99_s.items():
+        for load, today in self.sweep.today.items():
             where = "" if load is None else f" at load {load:g}"
-            yield f"patience of work-patient{where}: {OF_TODAY * today_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
+            patience = f"{OF_TODAY * today.p99_s:.3g} s, {OF_TODAY:g} x today's fcfs p99"
+            grows = (
+                "" if today.keeps_up else ", which fcfs does not hold there: give one, as work-patient:patience_s=30"
+            )
+            yield f"patience of work-patient{where}: {patience}{grows}"
 
     def _kept(self, cell: Cell) -> Outcome | None:
         if self.folder is None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lapsbench.core import DRAFTS_MOST, DraftMethod, OnPreempt, Scheduling
 from lapsbench.engines import EngineName, misplaced
 from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.metrics.choice import TAIL
 from lapsbench.metrics.slo import Slo
 from lapsbench.refusals import place, refusal, usage
 from lapsbench.schedules import VLLM, parsed
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 TRACE, PROFILE, DEMO_LOAD = "chat", "h100-llama3.1-8b-eagle3", 0.9
 POLICIES = (
     "fcfs",
-    "las",
     "sjf",
     "srpt",
-    "srpt-accept",
     "laps-sd",
-    "oracle-srpt-tokens",
-    "oracle-srpt-rounds",
+    "work",
+    "least-work",
+    "work-patient",
+    "oracle-work-tokens",
+    "oracle-work-rounds",
 )
 SMOKE = MappingProxyType(
     {
@@ -66,7 +68,7 @@ class Scenario(BaseModel):
     max_batch: int = Field(default=64, ge=1, le=4096)
     draft_tokens: int | str | None = None
     drafts: str | None = None
-    engine: EngineName = "ideal"
+    engine: EngineName = "vllm"
     prefill_budget: int | None = Field(default=None, ge=0, lt=2**31)
     batched_tokens: int | None = Field(default=None, ge=1, lt=2**31)
     kv_tokens: int | None = Field(default=None, ge=0, lt=2**40)
@@ -82,6 +84,7 @@ class Scenario(BaseModel):
     repeats: int = Field(default=5, ge=1, le=10_000)
     slo: str | None = None
     baseline: str | None = None
+    tail: float = Field(default=TAIL, ge=1, allow_inf_nan=False)
     calibration: str | None = None
 
     @field_validator("*", mode="before")
@@ -180,6 +183,8 @@ def read(path: Path | None, flags: Mapping[str, Any], *, smoke: bool = False) ->
         raise usage(error, path, given, Scenario.model_fields) from error
     if wrong := misplaced(scenario):
         key, what, hint = wrong
+        if path is not None and key not in given and "engine" not in scenario.model_fields_set:
+            hint = 'engine = "ideal"'  # what it meant when that was the default
         raise UsageError(what, where=place(key, path, given), hint=hint)
     return scenario
 

@@ -264,7 +264,7 @@ BAD = [
     ("run into a file", "--out a_file", ERROR, "a_file", "Not a directory"),
     ("run among other files", "--out foreign", ERROR, "foreign", "no run", "empty --out"),
     ("run into a web app", "--out web_app", ERROR, "web_app", "manifest.json", "empty --out"),
-    ("KV memory for nobody", "--kv-tokens 3", ERROR, "--kv-tokens 3", "finishes no request", "73"),
+    ("KV memory for nobody", "--engine ideal --kv-tokens 3", ERROR, "--kv-tokens 3", "finishes no request", "73"),
     # the scenario file
     ("no such scenario", "replay missing.toml", ERROR, "missing.toml", "No such file"),
     ("folder as scenario", "replay folder", ERROR, "folder", "Is a directory"),
@@ -363,7 +363,7 @@ def cells(line, room):
 
 
 def test_a_request_too_large_for_memory_is_rejected_and_counted(room):
-    done, (cell,) = cells("replay --trace good.csv --policy fcfs --repeats 1 --kv-tokens 200", room)
+    done, (cell,) = cells("replay --trace good.csv --engine ideal --policy fcfs --repeats 1 --kv-tokens 200", room)
     assert 0 < cell["rejected"] < 60
     assert cell["finished"] == 60 - cell["rejected"]
     assert f"rejected     {cell['rejected']} requests that can never fit --kv-tokens 200" in done.out
@@ -371,7 +371,7 @@ def test_a_request_too_large_for_memory_is_rejected_and_counted(room):
 
 def test_a_livelock_ends_and_says_why(room):
     line = "replay --trace at_once.csv --policy las --policy fcfs --repeats 1 --max-batch 2"
-    done, (las, fcfs) = cells(f"{line} --kv-tokens 300 --on-preempt recompute", room)
+    done, (las, fcfs) = cells(f"{line} --engine ideal --kv-tokens 300 --on-preempt recompute", room)
     assert las["unfinished"] == 20
     assert las["stopped"]
     assert (fcfs["finished"], fcfs["stopped"]) == (20, "")
@@ -409,7 +409,7 @@ def test_json_on_a_full_disk_costs_only_the_json(tmp_path):
     assert "fcfs" in done.out
 
 
-RUN = "replay --limit 1000 --repeats 4 --policy fcfs"
+RUN = "replay --engine ideal --limit 1000 --repeats 4 --policy fcfs"
 SMALL_DISK = "mount -t tmpfs -o size=150k tmpfs {room}"
 
 
@@ -460,7 +460,7 @@ def same_files(one, other):
     )
 
 
-LONG = "replay --repeats 12 --policy fcfs --policy las"
+LONG = "replay --engine ideal --repeats 12 --policy fcfs --policy las"
 HEARING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)

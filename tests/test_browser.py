@@ -59,7 +59,6 @@ def browse(folder, *flags):
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 def test_every_plot_is_drawn_and_the_console_is_silent(folder, width):
     dom, console = browse(folder, f"--window-size={width},2000")
@@ -67,7 +66,7 @@ def test_every_plot_is_drawn_and_the_console_is_silent(folder, width):
     assert 'data-plots="done"' in dom
     wanted = (folder / "page.html").read_text().count("data-plot=")
     plots = PLOT.findall(dom)
-    assert wanted == len(plots) == 22
+    assert wanted == len(plots) == 26
     assert {state for _, state, _ in plots} == {"drawn"}
     for name, _, inside in plots:
         drawn = re.findall(r'class="mark-(?:line|symbol|rect)[^"]*"[^>]*>(?:<path|<g)', inside)

@@ -363,7 +363,7 @@ def test_the_defaults_in_the_docs_are_true():
     said = {key: told[f"--{key.replace('_', '-')}"] for key in {*IDEAL, *VLLM}}
     for key in said.keys() - {"kv_tokens", "draft_method", "max_model_len", "on_preempt"}:
         assert said[key].strip("`") == str((IDEAL | VLLM)[key])
-    assert said["on_preempt"] == f"`{IDEAL['on_preempt']}`; vllm: `{VLLM['on_preempt']}`"
+    assert said["on_preempt"] == f"`{VLLM['on_preempt']}`; ideal: `{IDEAL['on_preempt']}`"
 
 
 def test_the_scenario_in_the_docs_runs(tmp_path):

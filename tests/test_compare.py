@@ -129,10 +129,11 @@ def test_different_work_is_refused_and_said(folder):
 
 
 def test_other_acceptance_is_other_work_but_more_drafts_are_a_setting(folder):
-    rows = pl.read_parquet(folder / "main/requests.parquet")
-    shutil.copytree(folder / "main", folder / "lucky")
+    replayed(folder, "ideal", "--engine ideal --load 0.9 --limit 300 --max-batch 8 --repeats 2", ("fcfs", "laps-sd"))
+    rows = pl.read_parquet(folder / "ideal/requests.parquet")
+    shutil.copytree(folder / "ideal", folder / "lucky")
     rows.with_columns(rounds=pl.col("rounds") - (pl.col("rounds") > 5)).write_parquet(folder / "lucky/requests.parquet")
-    done = lapsbench("compare main lucky", folder)
+    done = lapsbench("compare ideal lucky", folder)
     assert "are different work: requests accept other drafts" in done.err
     options = "--rate 4 --limit 300 --max-batch 8 --repeats 2"
     for drafts in (2, 3):

@@ -13,25 +13,32 @@ from commands import lapsbench
 from lapsbench import schema
 from lapsbench.store.run import CELLS
 
-SMALL = "replay --limit 200 --repeats 1 --policy fcfs --policy srpt -q"
+TWO = "--repeats 1 --policy fcfs --policy srpt -q"
+SMALL = f"replay --limit 200 {TWO}"
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (
-            "--engine vllm --prefill-budget 512",
-            "--prefill-budget: is a setting of the ideal engine, and the engine is vllm; try --batched-tokens",
+            "--prefill-budget 512",
+            "--prefill-budget: is a setting of the ideal engine, and the engine is vllm; try --batched-tokens, or",
         ),
-        ("--batched-tokens 512", "--batched-tokens: is a setting of the vllm engine, and the engine is ideal; try"),
-        ("--prefix-cache off", "--prefix-cache: is a setting of the vllm engine, and the engine is ideal; try"),
         (
-            "--engine vllm --on-preempt swap",
+            "--engine ideal --batched-tokens 512",
+            "--batched-tokens: is a setting of the vllm engine, and the engine is ideal; try",
+        ),
+        (
+            "--engine ideal --prefix-cache off",
+            "--prefix-cache: is a setting of the vllm engine, and the engine is ideal; try",
+        ),
+        (
+            "--on-preempt swap",
             "--on-preempt: vllm swaps nothing; try keep or recompute, or --engine ideal",
         ),
         ("--engine orca", "--engine: unknown value 'orca'; try 'ideal', 'vllm' or 'vllm-native'"),
-        ("--engine vllm --kv-tokens 10", "--kv-tokens: 10 tokens are less than one block of 16; try more of them, or"),
-        ("--engine vllm --batched-tokens 8", "--batched-tokens: 8 tokens a step are fewer than 64 places; try more of"),
+        ("--kv-tokens 10", "--kv-tokens: 10 tokens are less than one block of 16; try more of them, or"),
+        ("--batched-tokens 8", "--batched-tokens: 8 tokens a step are fewer than 64 places; try more of"),
     ],
 )
 def test_a_setting_that_the_engine_does_not_have_is_one_line(tmp_path, flags, said):
@@ -47,6 +54,35 @@ def test_a_scenario_file_is_refused_by_its_key(tmp_path):
     assert (done.code, done.err.partition(": ")[2].partition(": is")[0]) == (2, "mine.toml, key prefill_budget")
 
 
+@pytest.mark.parametrize("setting", ["prefill_budget = 512", 'on_preempt = "swap"'])
+def test_a_file_of_the_time_when_ideal_was_the_default_is_told_to_say_so(tmp_path, setting):
+    (tmp_path / "mine.toml").write_text(f"limit = 50\n{setting}\n")
+    done = lapsbench("replay mine.toml", tmp_path)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert done.err.startswith(f"error: mine.toml, key {setting.split(' ')[0]}: ")
+    assert done.err.endswith('; try engine = "ideal"\n')
+    (tmp_path / "mine.toml").write_text(f'limit = 50\n{setting}\nengine = "ideal"\n')
+    assert "engine: ideal" in lapsbench(f"replay mine.toml {TWO}", tmp_path).fine().out
+    assert lapsbench("replay mine.toml --engine vllm", tmp_path).code == 2
+
+
+def test_vllm_is_what_is_replayed_where_nothing_is_said(tmp_path):
+    default, said = (lapsbench(f"{SMALL} {flags}", tmp_path).fine().out for flags in ("", "--engine vllm"))
+    assert default == said
+    assert "\nengine: vllm 0.32, " in default
+    assert "KV cache 410,000 tokens" in default
+
+
+def test_a_run_of_the_time_when_ideal_was_the_default_says_how_it_is_made_today(tmp_path):
+    lapsbench(f"{SMALL} --engine ideal --out run", tmp_path).fine()
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["command"] = manifest["command"].replace(" --engine ideal", "")
+    path.write_text(json.dumps(manifest))
+    text = lapsbench("report run --markdown -", tmp_path).fine().out
+    assert "--engine ideal" in text.partition("command: ")[2].partition("\n")[0]
+
+
 def test_vllm_itself_where_it_is_not_installed_is_one_line(tmp_path):
     done = lapsbench(f"{SMALL} --engine vllm-native", tmp_path)
     assert (done.code, done.out) == (1, "")
@@ -56,7 +92,7 @@ def test_vllm_itself_where_it_is_not_installed_is_one_line(tmp_path):
 
 
 def test_what_was_not_given_is_told_by_print_config_and_reads_back_the_same(tmp_path):
-    text = lapsbench("replay --engine vllm --print-config", tmp_path).fine().out
+    text = lapsbench("replay --print-config", tmp_path).fine().out
     settings = tomllib.loads(text)
     assert settings["batched_tokens"] == 8192
     assert settings["kv_tokens"] == 410_000  # of the profile
@@ -65,7 +101,7 @@ def test_what_was_not_given_is_told_by_print_config_and_reads_back_the_same(tmp_
     assert "prefill_budget" not in settings
     (tmp_path / "all.toml").write_text(text)
     assert lapsbench("replay all.toml --print-config", tmp_path).fine().out == text
-    assert "batched_tokens" not in lapsbench("replay --print-config", tmp_path).fine().out
+    assert "batched_tokens" not in lapsbench("replay --engine ideal --print-config", tmp_path).fine().out
 
 
 def test_the_run_folder_says_whose_rules_and_adds_up(tmp_path):
@@ -83,7 +119,7 @@ def test_the_run_folder_says_whose_rules_and_adds_up(tmp_path):
 
 
 def test_a_run_folder_of_another_engine_is_left_alone(tmp_path):
-    table = lapsbench(f"{SMALL} --out run", tmp_path).fine().out
+    table = lapsbench(f"{SMALL} --engine ideal --out run", tmp_path).fine().out
     done = lapsbench(f"{SMALL} --engine vllm --out run", tmp_path)
     what = "holds a run of the ideal engine, and this is one of the vllm engine; try a new or empty --out folder"
     assert (done.code, done.out, done.err) == (1, "", f"error: run: {what}\n")

@@ -8,10 +8,9 @@ import subprocess
 import sys
 import time
 
-import pytest
 from commands import lapsbench, plain_environment
 
-RUN = "replay --limit 1000 --repeats 30 --policy fcfs --policy las --out run"
+RUN = "replay --engine ideal --limit 1000 --repeats 30 --policy fcfs --policy las --out run"
 SAID = "error: interrupted; with --out, finished cells are kept and the same command goes on\n"
 HEARING = """
 import signal
@@ -45,7 +44,6 @@ def test_twenty_moments_of_the_first_second_and_a_half(tmp_path):
     lapsbench("report run", tmp_path).fine()
 
 
-@pytest.mark.slow
 def test_while_numba_compiles(tmp_path):
     for after_s in (2, 4, 6):
         assert interrupted(f"{RUN} -q", tmp_path, after_s, NUMBA_CACHE_DIR=str(tmp_path)) == (130, SAID), after_s

@@ -18,8 +18,8 @@ from commands import SCRIPT, lapsbench, plain_environment
 
 from lapsbench.store.lock import FolderLock
 
-SMALL = "replay --smoke --limit 100 --repeats 1 --policy fcfs --policy srpt"
-LONG = "replay --repeats 40 --policy fcfs --policy las --quiet"
+SMALL = "replay --smoke --engine ideal --limit 100 --repeats 1 --policy fcfs --policy srpt"
+LONG = "replay --engine ideal --repeats 40 --policy fcfs --policy las --quiet"
 LINEAR = "--target 1e-3,1e-5,1e-8 --draft 1e-4,1e-6,1e-9 --overhead 1e-4"
 RUN_FILES = ["manifest.json", "requests.parquet", "summary.parquet"]
 

@@ -123,7 +123,7 @@ def test_the_letters_of_a_policy_are_told(tmp_path):
 # fields --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("noun", "name", "there"), [("system", "waiting", "now_s"), ("job", "waited_s", "arrival_s")])
+@pytest.mark.parametrize(("noun", "name", "there"), [("system", "queued", "now_s"), ("job", "waited_s", "arrival_s")])
 def test_an_unknown_field_is_answered_with_those_there_are(tmp_path, noun, name, there):
     (tmp_path / "c.py").write_text(f"def own(job, system):\n    return {noun}.{name}\n")
     done = lapsbench(f"replay --policy c.py:own {SMALL}", tmp_path)

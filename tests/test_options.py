@@ -23,7 +23,7 @@ from lapsbench.sim import sweep
 OPTIONS = [option.name for option in typer.main.get_command(app).commands["replay"].params if option.name != "help"]
 SYNTHETIC = "--acceptance synthetic:mean"
 TWO = "--policy fcfs --policy srpt"
-BUSY = f"replay --trace chat --limit 300 --max-batch 8 --repeats 1 {TWO}"
+BUSY = f"replay --trace chat --limit 300 --max-batch 8 --repeats 1 --engine ideal {TWO}"
 """A small batch, and more traffic than it can serve: requests wait, and who goes first matters."""
 
 
@@ -243,6 +243,7 @@ def engine(run):
     alike = BUSY.replace("--policy srpt", "--policy sjf") + " --rate 1"
     ideal, vllm = run(alike), run(f"{alike} --engine vllm")
     assert ideal.column("finished_s", "fcfs") == pytest.approx(vllm.column("finished_s", "fcfs"))
+    assert run(alike.replace("--engine ideal ", "")).cells == vllm.cells  # the default
     assert "engine: ideal" in ideal.out
     assert "engine: vllm 0.32" in vllm.out
     assert vllm.json["engine"]["rules"] == "vllm"
@@ -333,6 +334,14 @@ def baseline(run):
     assert ratios[0]["srpt"] == pytest.approx(1 / ratios[1]["fcfs"])
     assert ratios[0]["srpt"] != 1
     assert ("vs fcfs" in fcfs.out, "vs srpt" in srpt.out) == (True, True)
+
+
+def tail(run):
+    little, much = (run(f"{BUSY} --rate 5 --tail {tail}") for tail in (1, 50))
+    assert little.cells == much.cells
+    assert little.json["verdict"][0] == much.json["verdict"][0]
+    assert "p99 at most 50 x fcfs" in " ".join(much.out.split())
+    assert little.json["verdict"][1]["price"]["jct_p99"] <= 1
 
 
 def calibration(run):
@@ -434,6 +443,7 @@ CASES = {
             repeats,
             slo,
             baseline,
+            tail,
             calibration,
             out,
             json_to,

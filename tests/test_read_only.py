@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 
-import pytest
 from commands import SCRIPT, plain_environment
 
 NOWHERE = {"NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator", "NUMBA_CACHE_DIR": ""}
@@ -24,7 +23,6 @@ def test_what_compiles_nothing_says_nothing(tmp_path):
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
-@pytest.mark.slow
 def test_a_run_compiles_for_itself_and_says_how_to_keep_it(tmp_path):
     done = run("replay --limit 50 --repeats 1 --policy fcfs", tmp_path)
     assert "fcfs" in done.stdout

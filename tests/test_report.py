@@ -196,7 +196,7 @@ def test_a_page_of_every_policy_at_five_loads_is_still_small(tmp_path):
 
 def test_the_page_has_every_section_and_one_line_on_what_to_look_for(folder, page):
     text = (folder / "page.html").read_text()
-    sections = {"jct", "load", "worth", "slowdown", "tokens", "preemptions", "acceptance", "busy"}
+    sections = {"choice", "jct", "load", "worth", "slowdown", "tokens", "preemptions", "acceptance", "busy"}
     assert sections | {"numbers", "provenance"} <= set(page.ids)
     assert text.count("<b>Look for:</b>") == len(sections)
     assert len(page.ids) == len(set(page.ids))
@@ -249,7 +249,7 @@ def test_a_name_is_never_markup(folder, tmp_path):
 
 def test_markdown_has_pictures_beside_it(folder):
     names = re.findall(r"!\[.*?\]\((.*?)\)", (folder / "page.md").read_text())
-    assert len(names) == 5
+    assert len(names) == 6
     for name in names:
         assert (folder / name).read_text().startswith("<svg")
     assert "![" not in lapsbench("report azure --markdown -", folder).fine().out

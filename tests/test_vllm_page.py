@@ -6,7 +6,6 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 from commands import lapsbench
 
 from lapsbench.vllm import VERSION
@@ -19,7 +18,6 @@ def test_from_an_answer_to_the_flag_takes_ten_lines_at_most():
     assert len(BLOCK.splitlines()) <= 10
 
 
-@pytest.mark.slow
 def test_the_replay_runs_as_printed_and_ranks_the_policy_that_is_served(tmp_path):
     rows = [f"{number / 50},{10 + number % 40},{5 + number * 7 % 60}" for number in range(300)]
     (tmp_path / "my.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]) + "\n")

@@ -15,7 +15,7 @@ from test_twin import crowd
 
 from lapsbench.core import Bank, Calibration, Engine, Profile
 from lapsbench.errors import UsageError
-from lapsbench.policies.least_work import COLUMNS, ROWS, calibrate, shares
+from lapsbench.policies.least_work import COLUMNS, ROWS, calibrate, index, shares
 from lapsbench.policies.predictors import parse_predictor
 from lapsbench.policies.registry import find, policy, spec_of
 from lapsbench.sim import prepare, reference
@@ -84,11 +84,23 @@ def test_a_predictor_without_error_leaves_what_it_predicted():
 
 
 def test_one_prediction_for_all_leaves_what_past_lengths_say():
-    lengths = np.array([10] * 50 + [100] * 50)
-    table = calibrate(sample(np.full(100, 55.0), lengths), {}).reshape(ROWS, COLUMNS)
-    assert table[20, 0] * 55 == pytest.approx(55)
-    at = np.searchsorted(shares(), 11 / 55)  # past 10 tokens only the long ones are left
-    assert table[20, at] * 55 == pytest.approx(100 - shares()[at] * 55)
+    ratio = np.array([10.0] * 50 + [100.0] * 50) / 55
+    found, at = index(ratio) * 55, shares() * 55
+    assert found[0] == pytest.approx(20)  # ten tokens each, and half of them are finished then
+    gone_on = np.searchsorted(at, 11)
+    assert found[gone_on] == pytest.approx(100 - at[gone_on])  # only the long ones are left
+
+
+def test_what_is_left_never_rises():
+    draw = np.random.default_rng(0)
+    table = calibrate(sample(np.full(300, 100.0), draw.lognormal(4, 1.5, 300)), {}).reshape(ROWS, COLUMNS)
+    assert np.all(np.diff(table, axis=1) <= 0)
+
+
+def test_without_predictions_nobody_yields_to_one_who_is_no_better():
+    work = replace(workload([0, 1, 2], [30, 3, 3]), predicted_tokens=np.full(3, 4.0))
+    learnt = replace(sample([4.0] * 40, [2, 3, 4, 9] * 10), mean_tokens_per_round=1.0, round_s=1.0)
+    assert schedule("least-work", work, calibration=learnt) == "A" * 30 + "BBBCCC"
 
 
 # what policies may weigh -------------------------------------------------------------------------------------------
@@ -197,12 +209,10 @@ def test_patience_comes_from_todays_p99_and_is_printed(tmp_path):
     assert "patience of work-patient at load 0.6" in " ".join(shown.out.split())
 
 
-def test_where_fcfs_does_not_keep_up_a_patience_has_to_be_given(tmp_path):
-    refused = lapsbench(f"{SHORT} --load 1.6", tmp_path)
-    assert refused.code == 1
-    assert "fcfs does not keep up" in refused.err
-    assert "work-patient:patience_s=" in refused.err
-    assert lapsbench(f"{SHORT}:patience_s=20 --load 1.6", tmp_path).code == 0
+def test_where_fcfs_does_not_keep_up_a_patience_is_better_given(tmp_path):
+    told = " ".join(lapsbench(f"{SHORT} --load 1.6", tmp_path).fine().out.split())
+    assert "which fcfs does not hold there: give one, as work-patient:patience_s=30" in told
+    assert "patience of" not in lapsbench(f"{SHORT}:patience_s=20 --load 1.6", tmp_path).fine().out
 
 
 def test_an_oracle_says_what_it_bounds_and_only_it(tmp_path):

@@ -76,12 +76,14 @@ def replay(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(metavar="ideal|vllm|vllm-native", help="Whose rules (ideal); native: the installed vLLM's own."),
+        typer.Option(metavar="ideal|vllm|vllm-native", help="Whose rules (vllm); native: the installed vLLM's own."),
     ] = None,
-    kv_tokens: Annotated[int | None, typer.Option(metavar="N", help="KV memory in tokens (0: unlimited).")] = None,
+    kv_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="KV memory in tokens (the profile's); 0: unlimited.")
+    ] = None,
     on_preempt: Annotated[
         str | None,
-        typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (keep; vllm: recompute)."),
+        typer.Option(metavar="keep|swap|recompute", help="What preemption does to KV (recompute; ideal: keep)."),
     ] = None,
     prefill_budget: Annotated[
         int | None, typer.Option(metavar="N", help="ideal: prefill tokens a step (0: unlimited).")
@@ -110,6 +112,9 @@ def replay(
         str | None, typer.Option(metavar="ttft:500,tpot:50,e2el:30000", help="SLOs in ms, for goodput.")
     ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="POLICY", help="What ratios compare to (fcfs).")] = None,
+    tail: Annotated[
+        float | None, typer.Option(metavar="X", help="Times today's p99 that the verdict bears (1.3).")
+    ] = None,
     calibration: Annotated[
         str | None,
         typer.Option(metavar="NAME|PATH", help="Trace that calibrated policies learn from (the profile's prompts)."),
@@ -131,7 +136,7 @@ def replay(
 ) -> None:
     """Replay arrivals on measured step costs under several schedulers, and print who was fastest.
 
-    With no arguments: the shipped chat trace at load 0.9 on the shipped profile.
+    With no arguments: the shipped chat trace at load 0.9 on the shipped profile, by the rules of vLLM's scheduler.
     """
     from lapsbench.scenario import as_toml, read
 
@@ -166,6 +171,7 @@ def replay(
         "repeats": repeats,
         "slo": slo,
         "baseline": baseline,
+        "tail": tail,
         "calibration": calibration,
     }
     wanted = read(scenario, flags, smoke=smoke)
@@ -175,11 +181,11 @@ def replay(
         typer.echo(as_toml(settled(wanted)), nl=False)
         return
     check_target(json_to)
-    result, replayer = _run(wanted, out, jobs, quiet=quiet)
+    result, replayer = _run(wanted, out, jobs, quiet=quiet, smoke=smoke)
     _print(result, replayer, json_to, quiet=quiet)
 
 
-def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple[ReplayResult, Replayer]:
+def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool, smoke: bool) -> tuple[ReplayResult, Replayer]:
     """Run the replay under a progress bar on stderr; where that is not a terminal, say no more than what takes long."""
     with progress_bar(quiet=quiet) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of cells that were under way
@@ -198,7 +204,8 @@ def _run(wanted: Scenario, out: Path | None, jobs: int, *, quiet: bool) -> tuple
 
         with told_of_compiling(tell), closing(Replayer(wanted, out, say)) as replayer:
             bar.update(task, description=f"replaying {len(replayer.plan.cells)} cells", total=replayer.requests)
-            return replayer.run(jobs, lambda left: bar.advance(task, left)), replayer
+            patience = not (quiet or smoke or wanted.engine == "vllm-native")  # its own Scheduler is slow
+            return replayer.run(jobs, lambda left: bar.advance(task, left), patience=patience), replayer
 
 
 def _print(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:

@@ -13,7 +13,7 @@ from lapsbench.metrics.definitions import request_metrics
 from lapsbench.metrics.intervals import Interval, jackknife
 from lapsbench.metrics.pool import pooled
 from lapsbench.metrics.statistics import quantiles_without
-from lapsbench.metrics.verdicts import SAME
+from lapsbench.metrics.wording import SAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

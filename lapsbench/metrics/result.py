@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from lapsbench.metrics.choice import TAIL, Choice, choices
+from lapsbench.metrics.drafting import as_json
 from lapsbench.metrics.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lapsbench.core import Engine
     from lapsbench.metrics.comparison import Comparison
     from lapsbench.metrics.slo import Slo
@@ -29,6 +33,8 @@ class ReplayResult:
         provenance: the profile's label, what its numbers are worth.
         calibration: where calibrated policies learnt; "" if no policy did.
         notes: what readers of trace and profile had to do, for people.
+        tail: how many times today's p99 is borne.
+        needs: policy -> what running it takes.
     """
 
     trace: str
@@ -46,11 +52,19 @@ class ReplayResult:
     notes: tuple[str, ...] = ()
     rules: str = "ideal"
     """Whose rules, with their version where they have one."""
+    tail: float = TAIL
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Which scheduler to run, by load and aim."""
+        slo = self.slo is not None
+        return choices(self.cells, self.baseline, tail=self.tail, goodput=slo, needs=self.needs)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The sentences people come for."""
-        return verdicts(self.cells)
+        return verdicts(self.cells, self.choices, self.tail)
 
 
 def to_json(result: ReplayResult) -> dict[str, Any]:
@@ -69,9 +83,26 @@ def to_json(result: ReplayResult) -> dict[str, Any]:
         "baseline": result.baseline,
         "cells": [_cell(cell) for cell in result.cells],
         "comparisons": [asdict(each) for each in result.comparisons],
+        "verdict": [_choice(each) for each in result.choices],
         "verdicts": [asdict(each) for each in result.verdicts],
         "calibration": result.calibration,
         "notes": list(result.notes),
+    }
+
+
+def _choice(each: Choice) -> dict[str, Any]:
+    return {
+        "load": each.load,
+        "aim": each.aim,
+        "policy": each.policy,
+        "undecided": list(each.undecided),
+        "value": each.value,
+        "low": each.low,
+        "high": each.high,
+        "price": {"jct_p99": each.p99, "preemptions": each.preemptions},
+        "proven": each.proven,
+        "needs": list(each.needs or ()),
+        "today": each.today,
     }
 
 
@@ -90,5 +121,6 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "stopped": cell.stopped,
         "saturation": asdict(cell.saturation) if cell.saturation else None,
         "recomputing": asdict(cell.recomputing) if cell.recomputing else None,
+        "drafting": as_json(cell.by_batch),
         "metrics": dict(cell.metrics),
     }

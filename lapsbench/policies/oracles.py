@@ -11,7 +11,7 @@ from lapsbench.policies.work import engine_s, prefill_left_s, weighed
 if TYPE_CHECKING:
     from lapsbench.policies.view import Job, System
 
-ALONE = "at batch 1 with free preemption; in batches it bounds nothing, for it does not count prompts"
+ALONE = "at batch 1 with free preemption where prefill takes no time; it counts no prompts, and bounds nothing else"
 TOGETHER = "at batch 1 with free preemption; in batches the best known, not proven"
 
 

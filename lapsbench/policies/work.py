@@ -33,14 +33,14 @@ def prefill_left_s(job: Job) -> float:
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def weighed(job: Job, system: System, work_s: float, margin: float) -> float:
-    """Rank by work left; a running job is ahead by what preempting it would cost it and all who wait.
+    """Rank by work left; a running job is ahead by what preempting it would cost all: a prefill holds up everybody.
 
     It asks to be ranked again should it be displaced: then nothing is left to save.
     """
     if job.resume_s == 0.0 and not (margin != 1.0 and job.attained_s > 0.0 and job.last_run_step == system.step - 1):
         return work_s
     job.review_step = system.step + 1.0
-    return work_s / margin - (1.0 + system.waiting) * job.resume_s
+    return work_s / margin - (system.max_batch + system.waiting) * job.resume_s
 
 
 @policy(preemptive=False, source="this project", knows=KNOWS)

@@ -16,18 +16,24 @@ from lapsbench.report.units import prose
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from lapsbench.metrics.verdicts import Verdict
     from lapsbench.reading import Run
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The table of one load: what was offered, what became of the requests, the columns, the sentences."""
+    """The table of one load: what was offered, what became of the requests, the columns, the sentences.
+
+    Attributes:
+        choices: which scheduler to run, as what to read first and the rest; worth: what knowing was worth.
+    """
 
     title: str
     load: float | None
     conservation: Sequence[str]
     columns: Sequence[Column]
-    verdicts: Sequence[str]
+    choices: Sequence[tuple[str, str]]
+    worth: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +94,13 @@ def _table(run: Run, load: float | None) -> Table:
         load=load,
         conservation=list(notes.conservation(result, load)),
         columns=columns(result, load, Glyphs()),
-        verdicts=[prose(each.text) for each in result.verdicts if each.load == load],
+        choices=[(prose(each.lead), prose(each.text.removeprefix(each.lead))) for each in _said(run, load, "choice")],
+        worth=[prose(each.text) for each in _said(run, load, "worth")],
     )
+
+
+def _said(run: Run, load: float | None, about: str) -> list[Verdict]:
+    return [each for each in run.result.verdicts if each.load == load and each.about == about]
 
 
 def _numbers(run: Run) -> Iterator[Number]:

@@ -50,16 +50,20 @@ def _run(shown: View, *, several: bool) -> Iterator[str]:
     yield f"### {plain(shown.name if several else f'Which request scheduler for {shown.trace}?')}"
     yield plain(shown.title)
     tables = sorted(shown.tables, key=lambda table: table.load or 0.0)
+    several_loads = len(tables) > 1
     for each in tables:
-        if len(tables) > 1:
+        where = f"At load {each.load:g}: " if several_loads and each.load is not None else ""
+        yield from (f"> **{where}{plain(lead.strip())}** {plain(rest)}".rstrip() for lead, rest in each.choices)
+    for each in tables:
+        if several_loads:
             yield f"**{each.title}**"
         yield _result(each)
         yield from map(plain, each.conservation)
     for text in shown.warnings:
         yield f"**Warning:** {plain(text)}"
     for each in tables:
-        where = f"At load {each.load:g}: " if len(tables) > 1 and each.load is not None else ""
-        yield from (f"> {where}{plain(text)}" for text in each.verdicts)
+        where = f"At load {each.load:g}: " if several_loads and each.load is not None else ""
+        yield from (f"> {where}{plain(text)}" for text in each.worth)
     facts = [("engine", shown.engine.removeprefix("engine: ")), *shown.facts, *shown.provenance]
     lines = "\n".join(f"- {plain(name)}: {plain(text)}" for name, text in facts)
     yield f"<details><summary>What the numbers rest on</summary>\n\n{lines}\n\n</details>"

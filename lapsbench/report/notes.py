@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from lapsbench.metrics.pool import loads, policies, select
 from lapsbench.metrics.recomputing import together
-from lapsbench.metrics.verdicts import missing, nobody_waited
+from lapsbench.metrics.verdicts import nobody_waited
+from lapsbench.metrics.worth import missing
 from lapsbench.report.table_columns import TAIL_N
 from lapsbench.report.units import count
 

@@ -17,7 +17,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     seeds = sorted({cell.seed for cell in run.result.cells})
     versions = ", ".join(f"{name} {version}" for name, version in sorted(part("versions").items()))
     rows = [
-        ("command", part("command")),
+        ("command", _command(run)),
         ("lapsbench", f"{part('lapsbench')}, with {versions}"),
         ("numbers", f"replayed on step costs; the profile: {run.result.provenance}"),
         ("device", _words(profile.get("device"))),
@@ -32,6 +32,12 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ("capacity", f"{part('capacity_rps'):.4g} req/s: what a load is a fraction of"),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _command(run: Run) -> str:
+    """Return the command as it is typed today: ideal was the default once."""
+    command = str(run.saved.part("command"))
+    return command if run.result.rules != "ideal" or "--engine" in command else f"{command} --engine ideal"
 
 
 def _source(trace: dict[str, Any]) -> str:

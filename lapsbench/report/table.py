@@ -1,4 +1,4 @@
-"""Print a replay: title, one table per load, what the numbers rest on, warnings, advice, and the two sentences.
+"""Print a replay: title, one table per load, the verdict, what the numbers rest on, warnings and advice.
 
 Knows nothing of simulation: it reads a `ReplayResult`.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lapsbench.metrics.pool import loads
-from lapsbench.report import notes, units
+from lapsbench.report import drafting, notes, units
 from lapsbench.report.screen import PIPE_WIDTH, WIDEST
 from lapsbench.report.table_columns import Column, Glyphs, columns
 
@@ -56,16 +56,20 @@ def render(result: ReplayResult, console: Console, advice: Console | None = None
         for line in notes.conservation(result, load):
             _print(console, _paragraph(line, width))
         _print(console, [Text(), *_table(table, layout, glyphs)])
-    _print(console, [*_left_out(table, layout), Text()])
+        if became := drafting.columns(result, load):
+            narrow = Layout([each.width for each in became], range(len(became)), 2)
+            _print(console, [Text(), *_paragraph(drafting.title(result), width), *_table(became, narrow, glyphs)])
+    _print(console, [*_left_out(table, layout)])
+    for verdict in sorted(result.verdicts, key=lambda verdict: verdict.about != "choice"):
+        where = f"At load {verdict.load:g}: " if several else ""
+        _print(console, [Text(), *_led(where + verdict.text, len(where + verdict.lead) if verdict.lead else 0, width)])
+    _print(console, [Text()])
     for label, text in notes.facts(result):
         _print(console, _labelled(label, text, width, "dim"))
     for text in notes.warnings(result):
         _print(console, _labelled("warning", text, width, "bold yellow"))
     for text in islice(notes.advice(result), notes.ADVICE):
         _print(advice or console, _labelled("try", text, width, "bold"))
-    for verdict in result.verdicts:
-        where = f"At load {verdict.load:g}: " if several else ""
-        _print(console, [Text(), *_paragraph(where + verdict.text, width)])
 
 
 def _table(wanted: Sequence[Column], layout: Layout, glyphs: Glyphs) -> Iterator[Text]:
@@ -118,6 +122,15 @@ def _style(column: Column, row: int) -> str:
 def _paragraph(text: str, width: int, style: str = "", indent: int = 0) -> list[Text]:
     lines = textwrap.wrap(units.unparted(text), width, subsequent_indent=" " * indent, break_on_hyphens=False)
     return [Text(line.replace(units.NO_BREAK, " "), style) for line in lines]
+
+
+def _led(text: str, lead: int, width: int) -> list[Text]:
+    """Wrap a sentence whose first characters are bold."""
+    lines = _paragraph(text, width)
+    for line in lines:
+        line.stylize("bold", 0, max(lead, 0))
+        lead -= len(line) + 1
+    return lines
 
 
 def _labelled(label: str, text: str, width: int, style: str) -> list[Text]:

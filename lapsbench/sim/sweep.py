@@ -23,7 +23,7 @@ from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import StepCosts, step_costs
 from lapsbench.sim.prepare import at_capacity, calibration, workload
 from lapsbench.sim.setup import Solo, set_up, table_of
-from lapsbench.sim.today import fcfs_p99_s
+from lapsbench.sim.today import Today, today
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Sweep:
     Attributes:
         capacity_rps: requests per second.
         calibration: None where no policy learns.
-        fcfs_p99_s: seconds, by load; empty where no policy asks.
+        today: what fcfs does, by load; empty where no policy asks.
     """
 
     def __init__(
@@ -123,10 +123,10 @@ class Sweep:
             if policy.calibrate is not None and self.calibration is not None:
                 table_of(policy, self.calibration)
         self.arrivals = {load: self._arrival_s(plan.trace, load) for load in plan.loads}
-        self.fcfs_p99_s: dict[float | None, float] = {}
+        self.today: dict[float | None, Today] = {}
         if any(wants_today(policy) for policy in plan.policies):
             say("measuring today's fcfs")
-            self.fcfs_p99_s = {load: self._today(first, load) for load in plan.loads}
+            self.today = {load: self._today(first, load) for load in plan.loads}
         self._lock = threading.Lock()
 
     def run(
@@ -150,7 +150,7 @@ class Sweep:
     def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
         plan, (base, single) = self.plan, self.prepared(cell.seed)
         work = replace(base, arrival_s=self.arrivals[cell.load])
-        today_s = self.fcfs_p99_s.get(cell.load, math.nan)
+        today_s = self.today[cell.load].p99_s if cell.load in self.today else math.nan
         work, setup = set_up(work, plan.engine, cell.policy, single, self.calibration, today_s)
         outcome = kept(cell)
         if outcome is not None:
@@ -183,13 +183,13 @@ class Sweep:
                 self.works[seed], self.solos[seed] = work, solo(work, plan.engine, self.costs)
             return self.works[seed], self.solos[seed]
 
-    def _today(self, work: Workload, load: float | None) -> float:
+    def _today(self, work: Workload, load: float | None) -> Today:
         """Replay fcfs on the first seed; on the trace that policies learn from, where there is one."""
         plan, arrival_s = self.plan, self.arrivals[load]
         if plan.history is not None:
             work = workload(plan.history, plan.profile, plan.engine, plan.predictor, plan.seeds[0])
             arrival_s = self._arrival_s(plan.history, load)
-        return fcfs_p99_s(work, arrival_s, plan.engine, self.costs, self.replay)
+        return today(work, arrival_s, plan.engine, self.costs, self.replay)
 
     def _arrival_s(self, trace: Trace, load: float | None) -> Floats:
         rate = self.plan.rate_rps

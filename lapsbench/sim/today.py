@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.saturation import saturation
 from lapsbench.policies.registry import find
-from lapsbench.policies.work import OF_TODAY
 from lapsbench.sim.alone import solo
 from lapsbench.sim.setup import set_up
 
@@ -20,22 +19,28 @@ if TYPE_CHECKING:
     from lapsbench.sim.sweep import Simulator
 
 
-def fcfs_p99_s(work: Workload, arrival_s: Floats, engine: Engine, costs: StepCosts, replay: Simulator) -> float:
-    """Return the p99 of JCT under fcfs.
+class Today(NamedTuple):
+    """The p99, and whether fcfs keeps up: if not, it says how long the trace is rather than how fast the engine."""
+
+    p99_s: float
+    keeps_up: bool
+
+
+def today(work: Workload, arrival_s: Floats, engine: Engine, costs: StepCosts, replay: Simulator) -> Today:
+    """Replay fcfs.
 
     Raises:
-        LapsbenchError: fcfs does not keep up, so the number would be the trace's length, not the engine's.
+        LapsbenchError: it finishes nothing, so there is no number at all.
     """
     fcfs = find("fcfs")
     ready, setup = set_up(replace(work, arrival_s=arrival_s), engine, fcfs, solo(work, engine, costs), None)
     outcome = replay(ready, engine, fcfs, costs, setup)
     jct_s = outcome.finished_s - ready.arrival_s
-    found = float(np.nanquantile(jct_s, 0.99)) if np.isfinite(jct_s).any() else 0.0
-    judged = saturation(ready.arrival_s, outcome.finished_s)
-    if outcome.stopped or found == 0.0 or (judged is not None and judged.label != "STABLE"):
+    if not np.isfinite(jct_s).any():
+        what = "fcfs finishes nothing here, so there is no p99 of today to take a patience from"
         raise LapsbenchError(
-            "fcfs does not keep up here, so there is no p99 of today to take a patience from",
-            where="policy 'work-patient'",
-            hint=f"work-patient:patience_s={OF_TODAY * found or 30:.3g}, or less load",
+            what, where="policy 'work-patient'", hint="work-patient:patience_s=30, or more --kv-tokens"
         )
-    return found
+    judged = saturation(ready.arrival_s, outcome.finished_s)
+    keeps_up = not outcome.stopped and (judged is None or judged.label == "STABLE")
+    return Today(float(np.nanquantile(jct_s, 0.99)), keeps_up)

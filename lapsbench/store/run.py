@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from lapsbench import files
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
+from lapsbench.metrics.drafting import as_rows, of_rows
 from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
 from lapsbench.store.lock import FolderLock, names_in
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 CELLS = b"lapsbench.cells"
 ESTIMATES = b"lapsbench.estimates"
+PATIENCE = b"lapsbench.patience"
 MANIFEST = "lapsbench.run/1"
 DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError)
 """What reading a damaged or foreign file of cells may raise."""
@@ -118,10 +120,14 @@ class RunFolder:
         write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
 
     def gather(
-        self, keys: list[CellKey], summary: Mapping[str, list[Any]], estimates: list[dict[str, Any]] | None = None
+        self,
+        keys: list[CellKey],
+        summary: Mapping[str, list[Any]],
+        estimates: list[dict[str, Any]] | None = None,
+        patience: list[dict[str, Any]] | None = None,
     ) -> None:
-        """Write `requests.parquet`, and `summary.parquet` with estimates in its metadata; then let the parts go."""
-        extra = {ESTIMATES: json.dumps(estimates or []).encode()}
+        """Write `requests.parquet`, and `summary.parquet` with estimates and more in its metadata; let the parts go."""
+        extra = {ESTIMATES: json.dumps(estimates or []).encode(), PATIENCE: json.dumps(patience or []).encode()}
         schema = REQUESTS.with_metadata({TAG: tag_of("requests")})
         facts: list[dict[str, Any]] = []
         # both are written before either appears: a report that is being made meanwhile finds two of one run
@@ -203,7 +209,8 @@ def facts_of(path: Path) -> list[dict[str, Any]]:
 
 def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
     scalars = {name: getattr(outcome, name) for name in SCALARS}
-    return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars}
+    drafts = {"by_batch": as_rows(outcome.by_batch)}
+    return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars, **drafts}
 
 
 def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
@@ -247,6 +254,7 @@ def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[
         status=_status(table["status"].combine_chunks()),
         alone_s=alone_s,
         **{name: scalars[name] for name in SCALARS},
+        by_batch=of_rows(scalars.get("by_batch")),
     )
 
 

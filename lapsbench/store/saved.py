@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from lapsbench import schema
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.lock import writer
-from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, SCALARS, cells_of, facts_of, outcome_of
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, SCALARS, cells_of, facts_of, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,9 +147,16 @@ class SavedRun:
 
     def estimates(self) -> list[dict[str, Any]]:
         """Return how soon a request's rounds told its acceptance; nothing where the run did not keep it."""
+        return self._told(ESTIMATES)
+
+    def patience(self) -> list[dict[str, Any]]:
+        """Return mean and tail of work-patient by load and patience; nothing where the run did not keep them."""
+        return self._told(PATIENCE)
+
+    def _told(self, key: bytes) -> list[dict[str, Any]]:
         try:
             metadata = pq.read_metadata(self.folder / "summary.parquet").metadata or {}
-            found: list[dict[str, Any]] = json.loads(metadata.get(ESTIMATES, b"[]"))
+            found: list[dict[str, Any]] = json.loads(metadata.get(key, b"[]"))
         except DAMAGED:
             return []
         return found

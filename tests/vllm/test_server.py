@@ -14,8 +14,6 @@ import pytest
 import tiny
 from server import ROOT, serving, start
 
-pytestmark = pytest.mark.slow
-
 PROFILE = "h100-llama3.1-8b-eagle3"
 FILE = """
 from lapsbench.policies.registry import policy

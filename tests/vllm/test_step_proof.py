@@ -26,8 +26,6 @@ from lapsbench.sim.state import SIM
 from lapsbench.sim.vllm.step import advance, gone
 from lapsbench.store.steps import parse
 
-pytestmark = pytest.mark.slow
-
 named = pytest.mark.parametrize("case", IMPOSED, ids=lambda case: case.name)
 
 
@@ -36,11 +34,8 @@ def served(tmp_path_factory):
     """Serve every case on the real engine."""
     folder = tmp_path_factory.mktemp("served")
     tests = Path(__file__).parents[1]
-    environment = os.environ | {
-        "OMP_NUM_THREADS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": "1",
-        "PYTHONPATH": f"{tests.parent}{os.pathsep}{tests}",
-    }
+    paths = os.pathsep.join(map(str, (tests.parent, tests, tests.parent / "bench")))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "PYTHONPATH": paths}
     command = [sys.executable, str(Path(__file__).with_name("serving.py")), str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

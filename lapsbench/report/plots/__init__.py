@@ -9,6 +9,7 @@ from lapsbench.report.plots.acceptance import acceptance
 from lapsbench.report.plots.busy import busy
 from lapsbench.report.plots.distributions import jct, token_times
 from lapsbench.report.plots.panel import Panel, Section, Subject, look_of
+from lapsbench.report.plots.tail import tail
 from lapsbench.report.plots.trends import against_load, preemptions, slowdown
 from lapsbench.report.plots.worth import worth
 
@@ -21,6 +22,7 @@ __all__ = ["Panel", "Section", "Subject", "sections"]
 def sections(subjects: Sequence[Subject], *, alone: bool = False) -> Iterator[Section]:
     """Build every section that has something to show; `alone` for pictures that no page surrounds."""
     look = look_of(subjects, alone=alone)
+    yield tail(subjects, look)
     yield jct(subjects, look)
     if any(len(loads(each.run.result.cells)) > 1 for each in subjects):
         yield against_load(subjects, look)

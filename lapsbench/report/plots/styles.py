@@ -23,7 +23,7 @@ ORANGE, SKY, GREEN, BLUE, RED, PURPLE, GREY = (
     "#CC79A7",
     "#8A8A8A",
 )
-SOLID, DASHED, DOTTED = (1, 0), (7, 4), (2, 3)
+SOLID, DASHED, DOTTED, FINE = (1, 0), (7, 4), (2, 3), (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,20 @@ class Style:
 KNOWN = MappingProxyType(
     {
         "fcfs": Style(INK),
-        "las": Style(PURPLE),
+        "las": Style(GREY),
         "sjf": Style(ORANGE),
         "srpt": Style(SKY),
-        "srpt-accept": Style(GREEN),
+        "work": Style(GREEN),
+        "least-work": Style(BLUE),
+        "work-patient": Style(PURPLE),
         "laps-sd": Style(RED),
         "oracle-srpt-tokens": Style(BLUE, DASHED),
         "oracle-srpt-rounds": Style(GREY, DASHED),
+        "oracle-work-tokens": Style(GREEN, DASHED),
+        "oracle-work-rounds": Style(PURPLE, DASHED),
+        "oracle-own-mean": Style(SKY, DASHED),
+        "srpt-work": Style(BLUE, DOTTED),
+        "srpt-accept": Style(SKY, FINE),
         "trail": Style(SKY, DOTTED),
         "ltr": Style(ORANGE, DOTTED),
         "mlfq": Style(PURPLE, DOTTED),
@@ -53,7 +60,7 @@ KNOWN = MappingProxyType(
     }
 )
 SPARE = tuple(
-    Style(colour, dash) for dash in (SOLID, DOTTED) for colour in (BLUE, GREEN, PURPLE, ORANGE, SKY, RED, INK)
+    Style(colour, dash) for dash in (SOLID, DOTTED, FINE) for colour in (BLUE, GREEN, PURPLE, ORANGE, SKY, RED, INK)
 )
 """For other people's policies and for variants, in this order."""
 
