@@ -144,6 +144,22 @@ def test_the_run_folder_holds_the_schedule_and_who_followed_it(tmp_path):
     assert "1-8:7,9-:4" in lapsbench("report kept", tmp_path).fine().out
 
 
+def test_what_became_of_the_drafts_is_told_by_size_of_batch(tmp_path):
+    line = f"{SMALL} --draft-tokens 1-3:6,4-:2"
+    shown = lapsbench(f"{line} --out told --json told.json", tmp_path).fine().out
+    for cell in json.loads((tmp_path / "told.json").read_text())["cells"]:
+        found = cell["drafting"]
+        by_size = {(row["first"], row["last"]): row for row in found["by_batch"]}
+        assert by_size[8, 15]["drafts_per_round"] == pytest.approx(2, abs=0.01)
+        assert 2 < by_size[2, 3]["drafts_per_round"] <= 6
+        assert sum(row["rounds"] for row in by_size.values()) == found["all"]["rounds"]
+        assert 0 < found["all"]["time_fraction"] < found["all"]["wasted_fraction"] < 1
+    table = shown.partition("drafts by requests that draft together, under fcfs")[2].partition("\n\n")[0]
+    assert "8-15" in table
+    assert table in lapsbench("report told", tmp_path).fine().out
+    assert "draft together" not in lapsbench(f"{SMALL} --draft-tokens 2", tmp_path).fine().out
+
+
 def test_a_constant_has_no_schedule_in_its_manifest(tmp_path):
     rows(f"{SMALL} --draft-tokens 3", tmp_path, "plain")
     engine = json.loads((tmp_path / "plain" / "manifest.json").read_text())["engine"]

@@ -10,7 +10,7 @@ import numpy as np
 from lapsbench.core import TALLY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from lapsbench.core import Floats
 
@@ -53,16 +53,18 @@ def drafted(tallies: Iterable[Floats]) -> tuple[Drafted, ...]:
     return tuple(row for row in rows if row is not None)
 
 
-def as_rows(by_batch: Floats) -> list[list[float]]:
-    """Return a tally as lists, without the sizes of batch that never were."""
+def kept(by_batch: Floats) -> dict[str, Any]:
+    """Return a tally for a file: its size, and its rows up to the largest batch that ever was."""
     used = np.flatnonzero(by_batch.any(axis=1)) if len(by_batch) else np.zeros(0, np.int64)
-    rows: list[list[float]] = by_batch[: int(used[-1]) + 1 if len(used) else 0].tolist()
-    return rows
+    return {"size": len(by_batch), "rows": by_batch[: int(used[-1]) + 1 if len(used) else 0].tolist()}
 
 
-def of_rows(rows: Sequence[Sequence[float]] | None) -> Floats:
-    """Return the tally of lists; of runs that kept none, none."""
-    return np.array(rows, np.float64).reshape(-1, len(TALLY)) if rows else np.zeros((0, len(TALLY)))
+def of_kept(found: Mapping[str, Any] | None) -> Floats:
+    """Return the tally that a file keeps; of runs that kept none, none."""
+    tally = np.zeros((found["size"] if found else 0, len(TALLY)))
+    if found and found["rows"]:
+        tally[: len(found["rows"])] = found["rows"]
+    return tally
 
 
 def as_json(by_batch: Floats) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from lapsbench import files
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.metrics.drafting import as_rows, of_rows
+from lapsbench.metrics.drafting import kept, of_kept
 from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
 from lapsbench.store.lock import FolderLock, names_in
 
@@ -209,7 +209,7 @@ def facts_of(path: Path) -> list[dict[str, Any]]:
 
 def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
     scalars = {name: getattr(outcome, name) for name in SCALARS}
-    drafts = {"by_batch": as_rows(outcome.by_batch)}
+    drafts = {"by_batch": kept(outcome.by_batch)}
     return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars, **drafts}
 
 
@@ -254,7 +254,7 @@ def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[
         status=_status(table["status"].combine_chunks()),
         alone_s=alone_s,
         **{name: scalars[name] for name in SCALARS},
-        by_batch=of_rows(scalars.get("by_batch")),
+        by_batch=of_kept(scalars.get("by_batch")),
     )
 
 
