@@ -81,7 +81,10 @@ def run_step(control: Any, sim: Any) -> None:
     progress = decoding > 0
     if chunks > 0:
         progress |= finish_chunks(sim)
-    emit(sim, dt)
+    if sim.varies:
+        emit_varying(sim, dt)
+    else:
+        emit(sim, dt, False)
     tally(sim, decoding, decoding, draft, dt)
     sim.step += 1
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
@@ -164,11 +167,17 @@ def finish_chunks(sim: Any) -> bool:
     return progress
 
 
+@jit
+def emit_varying(sim: Any, dt: float) -> None:
+    """As `emit`, where drafts vary: apart, a loop of which the common one would be a fifth slower."""
+    emit(sim, dt, True)
+
+
 @inlined
-def emit(sim: Any, dt: float) -> None:
+def emit(sim: Any, dt: float, varies: bool) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
-    now_s, step, charged, varies = sim.now_s, sim.step, sim.charged, sim.varies
+    now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context, drafts, asked = 0, sim.context_tokens, sim.drafts, 0
     drafted = accepted = np.int64(0)
     for i in range(sim.in_batch):

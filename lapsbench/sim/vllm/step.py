@@ -100,7 +100,10 @@ def run_step(sim: Any, step: int) -> None:
     dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
     progress = sim.rounds > 0
     if sim.rounds > 0:
-        do_rounds(sim, dt, step, more)
+        if sim.varies:
+            do_varying_rounds(sim, dt, step, more)
+        else:
+            do_rounds(sim, dt, step, more, False)
     ended = False
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
@@ -118,14 +121,20 @@ def run_step(sim: Any, step: int) -> None:
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
 
+@jit
+def do_varying_rounds(sim: Any, dt: float, step: int, more: int) -> None:
+    """As `do_rounds`, where drafts vary: apart, a loop of which the common one would be a fifth slower."""
+    do_rounds(sim, dt, step, more, True)
+
+
 @inlined
-def do_rounds(sim: Any, dt: float, step: int, more: int) -> None:
+def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool) -> None:
     """Let the first of the batch do the whole round they were given; who has all its tokens leaves.
 
     `more`: drafts for their next round.
     """
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
-    now_s, charged, k, varies = sim.now_s, sim.charged, sim.drafts, sim.varies
+    now_s, charged, k = sim.now_s, sim.charged, sim.drafts
     kept, context, accepted = 0, sim.context_tokens, np.int64(0)
     for i in range(sim.rounds):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
