@@ -81,10 +81,14 @@ JOB = np.dtype(
         ("category", "i4"),  # of its prompt, as a number among the bank's; -1: none of them
         ("resume_s", "f8"),  # of a running job: what taking it out now costs when it resumes (only policies that ask)
         ("own_tokens_per_round", "f8"),  # its mean over all its rounds; NaN unless an oracle is told
+        ("tried_tokens", "i4"),  # drafts that were judged: accepted ones and first rejected ones (only if asked for)
+        ("drafted_tokens", "i4"),  # all that were verified (only if asked for)
     ],
     align=True,
 )
 """What a policy sees of one job."""
+DRAFTED = ("tried_tokens", "drafted_tokens")
+"""The fields of `JOB` that only controllers of drafts see."""
 WRITABLE = ("review_s", "review_step", "scratch")
 """The fields of `JOB` a policy may write."""
 
@@ -109,6 +113,31 @@ SYSTEM = np.dtype(
     align=True,
 )
 """What a policy sees of everything else."""
+
+DRAFTS_MOST = 255
+"""Drafts a round: what a recording can hold."""
+DRAFTING = np.dtype(
+    [
+        ("now_s", "f8"),
+        ("number", "i8"),  # of the step that is being made up, from 0
+        ("batch", "i8"),  # requests the drafts are for; under vLLM's rules all of this step, prefills included
+        ("context_tokens", "f8"),  # their mean context
+        ("draft_tokens", "i8"),  # drafted a round so far
+        ("most_drafts", "i8"),
+        ("max_batch", "i8"),
+        ("scheduled", "i8"),  # what the schedule of --draft-tokens says; without one, `most_drafts`
+        ("rounds", "i8"),  # done since it was last asked
+        ("accepted_tokens", "i8"),  # of these
+        ("tried", "f8", (DRAFTS_MOST + 1,)),  # [j]: rounds so far whose j-th draft was made, all before it accepted,
+        ("passed", "f8", (DRAFTS_MOST + 1,)),  # and those of them that accepted it
+        ("cost_s", "f8", (DRAFTS_MOST + 1,)),  # [k]: a round of so many requests with k drafts (only if asked for)
+        ("would_accept", "f8", (DRAFTS_MOST + 1,)),  # [j]: of these, who would accept a j-th draft; only oracles
+        ("params", "f8", (PARAMETERS,)),
+        ("scratch", "f8", (SCRATCH,)),  # writable: zeros at the beginning
+    ],
+    align=True,
+)
+"""What a controller of drafts sees of a step: nothing of what is still to be accepted, unless it is an oracle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +241,9 @@ class Engine:
 
     Attributes:
         max_batch: places: requests that run at once.
-        draft_tokens: drafted a round.
+        draft_tokens: drafted a round; where that may differ from step to step, at most.
+        drafts: who says how many, as `--drafts` names it; "": always as many.
+        schedule: by size of batch, as `lapsbench.schedules` writes it; "": none.
         prefill_budget: prefill tokens a step; 0: any number. Only `ideal`.
         kv_tokens: KV memory; 0: any amount.
         on_preempt: what becomes of the KV of a job that a policy takes out; `swap` only under `ideal`.
@@ -237,6 +268,8 @@ class Engine:
     prefix_cache: bool = True
     scheduling: Scheduling = "sync"
     max_model_len: int = 0
+    drafts: str = ""
+    schedule: str = ""
 
     @property
     def kv_blocks(self) -> int:
@@ -340,6 +373,42 @@ class Policy:
         return f"{self.name}*" if self.is_oracle else self.name
 
 
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """Who says how many tokens are drafted, step by step.
+
+    Attributes:
+        name: as typed on the command line, without the oracle's asterisk.
+        choose: `choose(step)`, or `choose(job, step)` for each request on its own; further arguments are parameters
+            with numeric defaults. Returns drafts, cut to 0 .. `most_drafts`.
+        parameters, source, summary, knows, file: as of a `Policy`.
+        oracle: is shown what the requests would accept.
+    """
+
+    name: str
+    choose: Callable[..., float]
+    parameters: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    source: str = ""
+    summary: str = ""
+    knows: tuple[str, ...] = ()
+    oracle: bool = False
+    file: str = ""
+
+    @property
+    def rank(self) -> Callable[..., float]:
+        """Its function, as `policies.binding` calls it."""
+        return self.choose
+
+    @property
+    def label(self) -> str:
+        """Its name, with the asterisk of an oracle."""
+        return f"{self.name}*" if self.oracle else self.name
+
+
+TALLY = ("steps", "drafted", "accepted", "draft_s", "step_s")
+"""Of `Outcome.by_batch`: steps, drafts verified in them and accepted, seconds of drafting, and of all."""
+
+
 def _nobody() -> Ints:
     return np.zeros(0, np.int32)
 
@@ -392,6 +461,7 @@ class Outcome:
         alone_s: float64 [N], JCT on an idle engine: the unit of slowdown.
         resumes: int32 [N], tokens emitted by completing a recomputation, as vLLM does; rounds emit the others, all but
             the first.
+        by_batch: float64 [max_batch + 1, TALLY], by how many did a round in a step.
         steps, makespan_s: of the whole run.
         lookups, lookups_beyond: cost look-ups, and those beyond the measured grid.
         stopped: why the run ended early, or "".
@@ -413,6 +483,7 @@ class Outcome:
     lookups_beyond: int
     stopped: str = ""
     resumes: Ints = field(default_factory=_nobody)
+    by_batch: Floats = field(default_factory=lambda: np.zeros((0, len(TALLY))))
 
     def __post_init__(self) -> None:
         if len(self.resumes) != len(self.status):

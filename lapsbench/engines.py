@@ -71,8 +71,8 @@ def resolved(scenario: Scenario, profile: Profile | None) -> dict[str, Any]:
     return settings
 
 
-def engine_of(scenario: Scenario, profile: Profile) -> Engine:
-    """Return the engine that a scenario describes.
+def engine_of(scenario: Scenario, profile: Profile, drafting: Mapping[str, Any]) -> Engine:
+    """Return the engine that a scenario describes; `drafting`: what `lapsbench.drafting` makes of it.
 
     Raises:
         UsageError: vLLM does not start like that: less memory than a block, fewer tokens a step than places.
@@ -94,7 +94,7 @@ def engine_of(scenario: Scenario, profile: Profile) -> Engine:
                 where="--batched-tokens",
                 hint="more of them, or a smaller --max-batch",
             )
-    return Engine(max_batch=scenario.max_batch, draft_tokens=scenario.draft_tokens, **settings)
+    return Engine(max_batch=scenario.max_batch, **drafting, **settings)
 
 
 def draft_method(profile: Profile) -> DraftMethod:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapsbench.acceptance.chosen import chosen, of_length
+from lapsbench.drafting import drafting_of, drafts_asked
 from lapsbench.engines import engine_of, resolved
 from lapsbench.errors import UsageError
 from lapsbench.policies.naming import told_apart
@@ -54,7 +55,7 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
     return Plan(
         trace=trace,
         profile=profile,
-        engine=engine_of(scenario, profile),
+        engine=engine_of(scenario, profile, drafting_of(scenario, profile)),
         predictor=predictor,
         policies=tuple(policies),
         loads=scenario.loads,
@@ -66,8 +67,11 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
 
 def settled(scenario: Scenario) -> Scenario:
     """Return the scenario with every setting of its engine filled in."""
-    profile = open_profile(scenario.profile) if scenario.engine != "ideal" else None
-    return scenario.model_copy(update=resolved(scenario, profile))
+    varies = scenario.drafts is not None or isinstance(scenario.draft_tokens, str)
+    profile = _profile(scenario)[0] if scenario.engine != "ideal" or varies else None
+    drafts = drafting_of(scenario, profile) if profile is not None else {"draft_tokens": drafts_asked(scenario)}
+    told = {"draft_tokens": drafts.get("schedule") or drafts["draft_tokens"]}
+    return scenario.model_copy(update=resolved(scenario, profile) | told)
 
 
 def _baseline(scenario: Scenario, policies: Sequence[Policy]) -> str:
@@ -108,7 +112,7 @@ def _history(scenario: Scenario) -> Trace | None:
 def _profile(scenario: Scenario) -> tuple[Profile, tuple[str, ...]]:
     """Open the profile; with other acceptance than its own, where that is asked for, and remarks on it."""
     profile = open_profile(scenario.profile)
-    spec, length, k = scenario.acceptance, scenario.acceptance_length, scenario.draft_tokens
+    spec, length, k = scenario.acceptance, scenario.acceptance_length, drafts_asked(scenario)
     if spec is None and length is None:
         return profile, ()
     flag = "--acceptance" if length is None else "--acceptance-length"

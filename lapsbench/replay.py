@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench import __version__
 from lapsbench.command import as_command
+from lapsbench.drafts.registry import find
 from lapsbench.engines import rules_version
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.comparison import compare
@@ -26,6 +27,7 @@ from lapsbench.planning import plan as plan_of
 from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
 from lapsbench.policies.work import OF_TODAY
+from lapsbench.schedules import nominal
 from lapsbench.sim import kernel
 from lapsbench.sim.sweep import Cell, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
@@ -33,12 +35,12 @@ from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lapsbench.core import Outcome, Policy, Trace
+    from lapsbench.core import Controller, Engine, Outcome, Policy, Trace
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.scenario import Scenario
     from lapsbench.sim.sweep import Plan, Result, Simulator
 
-ROOMS = ("sim", "policies", "acceptance", "traces", "core.py", "streams.py")
+ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedules.py", "streams.py")
 """What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
 
 
@@ -135,7 +137,7 @@ class Replayer:
                 "provenance": dict(plan.profile.provenance),
             },
             "kind": "simulated",
-            "engine": asdict(plan.engine),
+            "engine": _engine(plan.engine),
             "rules": self.scenario.engine,
             "rules_version": self.rules_version,
             "capacity_rps": self.sweep.capacity_rps,
@@ -144,7 +146,7 @@ class Replayer:
         }
 
     def _estimates(self) -> list[dict[str, Any]]:
-        return estimate_rows(self.sweep.prepared(self.plan.seeds[0])[0], self.plan.engine.draft_tokens)
+        return estimate_rows(self.sweep.prepared(self.plan.seeds[0])[0], nominal(self.plan.engine))
 
     def _remark(self, folder: RunFolder, keys: list[CellKey]) -> None:
         if self.resumed:
@@ -243,16 +245,26 @@ def _base_key(plan: Plan, rules: str) -> str:
         _code_key(),
         _trace_key(plan.trace),
         _profile_key(plan),
-        asdict(plan.engine),
+        _engine(plan.engine),
         rules,
         plan.predictor.label,
         plan.rate_rps,
+        *((_source(find(plan.engine.drafts)),) if plan.engine.drafts else ()),
         plan.seeds[0],  # capacity is measured with the first seed
         "bank" if history is None else _trace_key(history),
     )
 
 
-def _source(policy: Policy) -> str:
+def _engine(engine: Engine) -> dict[str, Any]:
+    """Return the engine's settings; drafts that do not vary add nothing to the keys of older runs."""
+    settings = asdict(engine)
+    for name in ("drafts", "schedule"):
+        if not settings[name]:
+            del settings[name]
+    return settings
+
+
+def _source(policy: Policy | Controller) -> str:
     """Return the hash of the whole file a policy is from: what its rank function calls may stand beside it."""
     try:
         return hashlib.sha256(Path(policy.rank.__code__.co_filename).read_bytes()).hexdigest()

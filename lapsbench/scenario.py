@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from lapsbench.core import DraftMethod, OnPreempt, Scheduling  # noqa: TC001 - pydantic reads annotations at run time
+from lapsbench.core import DRAFTS_MOST, DraftMethod, OnPreempt, Scheduling
 from lapsbench.engines import EngineName, misplaced
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.metrics.choice import TAIL
 from lapsbench.metrics.slo import Slo
 from lapsbench.refusals import place, refusal, usage
+from lapsbench.schedules import VLLM, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ SMOKE = MappingProxyType(
 )
 """Defaults of `--smoke`: 1,200 requests a seed have a p99 that a gate accepts."""
 LOADS = "0.9, or several: 0.7,0.9, or FROM:TO:STEP"
+MOST = f"{DRAFTS_MOST} or less"
 WINDOW = "FROM:TO in seconds, such as 0:600"
 
 
@@ -64,7 +66,8 @@ class Scenario(BaseModel):
     load: tuple[float, ...] = ()
     rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     max_batch: int = Field(default=64, ge=1, le=4096)
-    draft_tokens: int = Field(default=3, ge=0, le=255)
+    draft_tokens: int | str | None = None
+    drafts: str | None = None
     engine: EngineName = "vllm"
     prefill_budget: int | None = Field(default=None, ge=0, lt=2**31)
     batched_tokens: int | None = Field(default=None, ge=1, lt=2**31)
@@ -92,6 +95,22 @@ class Scenario(BaseModel):
             raise refusal(f"{str(value).lower()} is neither a number nor a name", "a value without quotes")
         if isinstance(value, str) and not value.strip():
             raise refusal("is empty", "a value, or leaving it out")
+        return value
+
+    @field_validator("draft_tokens", mode="before")
+    @classmethod
+    def _drafts(cls, value: object) -> object:
+        """Accept a number, also as text, or a schedule."""
+        if isinstance(value, str):
+            value = value.strip()
+            whole = value.removeprefix("-").isdecimal()
+            if not whole and not value.startswith(VLLM):
+                schedule(value)
+            value = int(value) if whole else value
+        if isinstance(value, int) and not 0 <= value <= DRAFTS_MOST:
+            raise refusal(*((f"{value} is too small", "0 or more") if value < 0 else (f"{value} is too large", MOST)))
+        if isinstance(value, float):
+            raise refusal(f"{value!r} is not a whole number", "a whole number, or a schedule such as 1-8:7,9-:3")
         return value
 
     @field_validator("load", mode="before")
@@ -176,6 +195,14 @@ def as_toml(scenario: Scenario) -> str:
     resolved = scenario.model_copy(update={"trace": scenario.trace or TRACE, "load": loads})
     settings = {key: value for key, value in resolved.model_dump(mode="python").items() if value not in (None, ())}
     return "".join(f"{key} = {_toml(value)}\n" for key, value in settings.items())
+
+
+def schedule(text: str) -> None:
+    """Refuse a schedule that cannot be read, as any setting."""
+    try:
+        parsed(text)
+    except UsageError as error:
+        raise refusal(error.what, error.hint) from error
 
 
 def _over(settings: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

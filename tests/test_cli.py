@@ -18,6 +18,7 @@ from commands import AZURE, SCRIPT, lapsbench, plain_environment, process
 from lapsbench import resources, schema
 from lapsbench.cli.console import complete_policy
 from lapsbench.cli.entry import app
+from lapsbench.drafting import DRAFT_TOKENS
 from lapsbench.engines import IDEAL, VLLM
 from lapsbench.policies.registry import names
 from lapsbench.scenario import Scenario
@@ -356,8 +357,9 @@ def test_every_flag_of_the_other_verbs_is_in_the_docs(verb):
 
 def test_the_defaults_in_the_docs_are_true():
     told = told_defaults()
-    for key in ("profile", "predict", "engine", "max_batch", "draft_tokens", "seed", "repeats"):
+    for key in ("profile", "predict", "engine", "max_batch", "seed", "repeats"):
         assert told[f"--{key.replace('_', '-')}"].strip("`") == str(Scenario.model_fields[key].default)
+    assert told["--draft-tokens"].startswith(f"{DRAFT_TOKENS};")
     said = {key: told[f"--{key.replace('_', '-')}"] for key in {*IDEAL, *VLLM}}
     for key in said.keys() - {"kv_tokens", "draft_method", "max_model_len", "on_preempt"}:
         assert said[key].strip("`") == str((IDEAL | VLLM)[key])

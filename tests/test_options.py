@@ -200,6 +200,14 @@ def draft_tokens(run):
         )
 
 
+def drafts(run):
+    fixed, most = (sum(run(f"{BUSY} {flag}").column("rounds")) for flag in ("--drafts fixed", "--draft-tokens 8"))
+    assert run(f"{BUSY} --drafts fixed").cells == run(BUSY).cells
+    counts = [sum(run(f"{BUSY} --drafts {name}").column("rounds")) for name in ("by-batch", "goodput", "ema")]
+    assert all(most < each for each in counts)
+    assert len({fixed, *counts}) == 4
+
+
 def prefill_budget(run):
     unlimited, tight = run(f"{BUSY} --rate 4"), run(f"{BUSY} --rate 4 --prefill-budget 128")
     assert tight.metric("steps", "fcfs") > unlimited.metric("steps", "fcfs")
@@ -411,7 +419,20 @@ def print_config(run):
 CASES = {
     each.__name__: each
     for each in (
-        *(scenario, trace, profile, policy, predict, load, rate, max_batch, draft_tokens, prefill_budget, kv_tokens),
+        *(
+            scenario,
+            trace,
+            profile,
+            policy,
+            predict,
+            load,
+            rate,
+            max_batch,
+            draft_tokens,
+            drafts,
+            prefill_budget,
+            kv_tokens,
+        ),
         *(engine, batched_tokens, block_tokens, prefix_cache, scheduling, draft_method, max_model_len),
         *(columns, time_unit, failed, acceptance, acceptance_length),
         *(

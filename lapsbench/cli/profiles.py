@@ -50,8 +50,20 @@ def _line(profile: Profile) -> dict[str, Any]:
 def describe(
     source: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A shipped profile, or a folder.")],
     json_to: Annotated[str | None, _JSON] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            metavar="lapsbench|vllm", help="Only the best drafts by batch: for --draft-tokens, or as vLLM's JSON."
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(metavar="B", min=1, max=4096, help="Of the schedule (the largest measured).")
+    ] = None,
 ) -> None:
     """Show a profile: grid, device, step times, acceptance by category, and what to be wary of."""
+    if schedule is not None:
+        typer.echo(_schedule(source, schedule, max_batch))
+        return
     from lapsbench.profile.speedup import summarize, to_json
     from lapsbench.report import profile_table
     from lapsbench.report.screen import Screen
@@ -72,6 +84,26 @@ def describe(
             typer.echo(f"warning: {line}")
     if failed:
         raise failed
+
+
+def _schedule(source: str, form: str, max_batch: int | None) -> str:
+    """Return the best drafts by batch, and for ourselves by mean context, as text."""
+    import json
+
+    from lapsbench.schedules import VLLMS_KEY, VLLMS_MOST, as_vllm, written
+    from lapsbench.sim.best_drafts import ceiling, flat
+    from lapsbench.sim.best_drafts import schedule as best
+    from lapsbench.store.profile import open_profile
+
+    if form not in ("lapsbench", "vllm"):
+        raise UsageError(f"unknown form {form!r}", where="--schedule", hint="lapsbench or vllm")
+    profile = open_profile(source)
+    batches = profile.costs.batch_size[profile.costs.component == "verify"]
+    most_batch, most = max_batch or int(batches.max()), ceiling(profile)
+    if form == "lapsbench":
+        return written(best(profile, most_batch, most))
+    ranges = flat(profile, most_batch, most)
+    return json.dumps({VLLMS_MOST: max(1, *(it.drafts for it in ranges)), VLLMS_KEY: as_vllm(ranges, most_batch)})
 
 
 def _grid(profile: Profile) -> dict[str, dict[str, list[int]]]:

@@ -61,7 +61,18 @@ def replay(
     rate: Annotated[float | None, typer.Option(metavar="R", help="Offered rate in requests per second.")] = None,
     max_batch: Annotated[int | None, typer.Option(metavar="B", help="Places in the batch (64).")] = None,
     draft_tokens: Annotated[
-        int | None, typer.Option(metavar="K", help="Drafted tokens a round (3); 0 decodes plainly.")
+        str | None,
+        typer.Option(
+            metavar="K|SCHEDULE",
+            help="Drafted tokens a round (3); 0 decodes plainly. By batch: 1-8:7,9-:3; vLLM's own: vllm:FILE.",
+        ),
+    ] = None,
+    drafts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[:key=value,...]",
+            help="Who says how many, step by step: fixed, by-batch, goodput, ...; or FILE.py:FUNCTION.",
+        ),
     ] = None,
     engine: Annotated[
         str | None,
@@ -143,6 +154,7 @@ def replay(
         "rate": rate,
         "max_batch": max_batch,
         "draft_tokens": draft_tokens,
+        "drafts": drafts,
         "engine": engine,
         "kv_tokens": kv_tokens,
         "on_preempt": on_preempt,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lapsbench.metrics.choice import TAIL, Choice, choices
+from lapsbench.metrics.drafting import as_json
 from lapsbench.metrics.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
@@ -126,5 +127,6 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "stopped": cell.stopped,
         "saturation": asdict(cell.saturation) if cell.saturation else None,
         "recomputing": asdict(cell.recomputing) if cell.recomputing else None,
+        "drafting": as_json(cell.by_batch),
         "metrics": dict(cell.metrics),
     }

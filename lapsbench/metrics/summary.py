@@ -6,12 +6,12 @@ Small on purpose: a million requests leave a few kilobytes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.core import FINISHED, REJECTED, STATUS, UNFINISHED
+from lapsbench.core import FINISHED, REJECTED, STATUS, TALLY, UNFINISHED
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics import statistics
 from lapsbench.metrics.catalog import METRICS
@@ -51,6 +51,7 @@ class CellSummary:
         recomputing: what was computed again after preemption; None where prompts are not known.
         bounds: of an oracle: what it bounds, and where; "" if nothing.
         stopped: why the run ended early, or "".
+        by_batch: of drafts, by how many requests draft together, as in `core.Outcome`.
     """
 
     policy: str
@@ -70,6 +71,7 @@ class CellSummary:
     stopped: str = ""
     recomputing: Recomputing | None = None
     bounds: str = ""
+    by_batch: Floats = field(default_factory=lambda: np.zeros((0, len(TALLY))))
 
     @property
     def label(self) -> str:
@@ -127,6 +129,7 @@ def summarize(
         stopped=outcome.stopped,
         recomputing=None if prompt_tokens is None else recomputing(prompt_tokens, output_tokens, outcome),
         bounds=bounds,
+        by_batch=outcome.by_batch,
     )
 
 

@@ -22,20 +22,20 @@ import inspect
 import math
 import re
 from functools import cache
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from numba import types
 from numba.core.errors import NumbaError
 
-from lapsbench.core import JOB, SYSTEM, WRITABLE, Policy
+from lapsbench.core import DRAFTED, JOB, SYSTEM, WRITABLE, Policy
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.compiler import njit
 from lapsbench.policies.pointers import floats, longs, shown_job_at, system_at
 from lapsbench.policies.uses import may_ask_for_reviews, parse, where
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
 RANKS_SIGNATURE = types.float64(types.int64, types.int64, types.int64, types.int64)
 """Addresses of the jobs' addresses, of the ranks to write and how many they are, and the address of the system.
@@ -60,44 +60,52 @@ def compiled(policy: Policy) -> Any:
 def _compiled(rank: Callable[..., float], name: str, parameters: tuple[str, ...]) -> Any:
     policy = Policy(name, rank, preemptive=True, parameters=dict.fromkeys(parameters, 0.0))
     tree = parse(policy)
-    _check_boundary(policy, tree.body[0])
-    function = _rewritten(policy, tree)
+    check_boundary(policy, tree.body[0], POLICY_MAY)
+    return made_native(policy, _rewritten(policy, tree), RANKS_SIGNATURE)
+
+
+def made_native(policy: Any, function: Any, signature: Any, *, cache: bool = True) -> Any:
+    """Compile a plug-in's function to a signature, or load it from Numba's cache.
+
+    Raises:
+        LapsbenchError: it does not compile.
+    """
     try:
-        return njit(RANKS_SIGNATURE, cache=True, error_model="numpy", nogil=True)(function)
+        return njit(signature, cache=cache, error_model="numpy", nogil=True)(function)
     except RuntimeError:  # Numba cannot cache it: no writable folder, or no file behind the function
-        return _compile(policy, function, cache=False)
+        if not cache:
+            raise
+        return made_native(policy, function, signature, cache=False)
     except (NumbaError, KeyError) as error:
         raise _refused(policy, error) from error
 
 
 def plain(policy: Policy) -> Callable[[Any, Any], float]:
     """Return the rank function as plain Python of (job, system), parameters bound."""
-    rank, settings = _uncompiled(policy.rank), dict(policy.parameters)
+    rank, settings = uncompiled(policy.rank), dict(policy.parameters)
     if "system" in inspect.signature(rank).parameters:
         return lambda job, system: float(rank(job, system=system, **settings))
     return lambda job, system: float(rank(job, **settings))  # noqa: ARG005 - one shape for both
 
 
-def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function with every compiled helper it calls replaced by the Python it was compiled from."""
     room = dict(function.__globals__)
     for name in function.__code__.co_names:
         helper = getattr(room.get(name), "py_func", None)
         if helper is not None:
-            room[name] = _uncompiled(helper)
+            room[name] = uncompiled(helper)
     return FunctionType(function.__code__, room, function.__name__, function.__defaults__, function.__closure__)
 
 
-def _compile(policy: Policy, function: Any, *, cache: bool) -> Any:
-    try:
-        return njit(RANKS_SIGNATURE, cache=cache, error_model="numpy", nogil=True)(function)
-    except (NumbaError, KeyError) as error:
-        raise _refused(policy, error) from error
+_JOB = tuple(name for name in JOB.names or () if name not in DRAFTED)
+POLICY_MAY = MappingProxyType({"job": (_JOB, WRITABLE), "system": (SYSTEM.names or (), ())})
+"""By noun: the fields a policy may read, and of those the ones it may write."""
 
 
-def _check_boundary(policy: Policy, function: ast.AST) -> None:
-    """Name what a policy must not touch before Numba does: `job.output_tokens` has no field to read."""
-    fields = {"job": JOB.names or (), "system": SYSTEM.names or ()}
+def check_boundary(policy: Any, function: ast.AST, may: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> None:
+    """Name what a plug-in must not touch before Numba does: `job.output_tokens` has no field to read."""
+    fields = {noun: readable for noun, (readable, _) in may.items()}
     for node in ast.walk(function):
         if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in fields):
             continue
@@ -108,23 +116,13 @@ def _check_boundary(policy: Policy, function: ast.AST) -> None:
                 where=f"{where(policy)}, line {policy.rank.__code__.co_firstlineno + getattr(node, 'lineno', 1) - 1}",
                 hint=f"one of: {', '.join(fields[noun])}",
             )
-        if isinstance(node.ctx, ast.Store) and not (noun == "job" and node.attr in WRITABLE):
-            raise LapsbenchError(
-                f"writes {noun}.{node.attr}", where=where(policy), hint=f"writing only job.{', job.'.join(WRITABLE)}"
-            )
+        if isinstance(node.ctx, ast.Store) and node.attr not in may[noun][1]:
+            writable = ", ".join(f"{each}.{name}" for each, (_, names) in may.items() for name in names)
+            raise LapsbenchError(f"writes {noun}.{node.attr}", where=where(policy), hint=f"writing only {writable}")
 
 
-def _rewritten(policy: Policy, tree: ast.Module) -> Any:
-    """Return the function that ranks many jobs; it calls the policy's own, its parameters become arguments."""
-    function = tree.body[0]
-    if not isinstance(function, ast.FunctionDef):
-        raise LapsbenchError("is not a plain function", where=where(policy), hint="def my_policy(job): ...")
-    function.decorator_list, function.returns = [], None
-    names = ["job", "system", *policy.parameters]
-    function.args = ast.arguments(
-        posonlyargs=[], args=[ast.arg(name) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
-    )
-    tools = {
+TOOLS = MappingProxyType(
+    {
         "_inf": math.inf,
         "_nan": math.nan,
         "_floats": floats,
@@ -132,12 +130,33 @@ def _rewritten(policy: Policy, tree: ast.Module) -> Any:
         "_job_at": shown_job_at,
         "_system_at": system_at,
     }
-    around = policy.rank.__globals__ | tools
+)
+"""What the function below is written with."""
+
+
+def _rewritten(policy: Policy, tree: ast.Module) -> Any:
+    """Return the function that ranks many jobs; it calls the policy's own, its parameters become arguments."""
+    forget = "job.review_s = job.review_step = _inf" if may_ask_for_reviews(policy) else "pass"
+    return around_own(policy, tree, ("job", "system"), _MANY, TOOLS, forget=forget)
+
+
+def around_own(
+    policy: Any, tree: ast.Module, nouns: tuple[str, ...], template: str, tools: Mapping[str, Any], **parts: str
+) -> Any:
+    """Return a function made of a template, around a plug-in's own, whose parameters are read from its last noun."""
+    function = tree.body[0]
+    if not isinstance(function, ast.FunctionDef):
+        raise LapsbenchError("is not a plain function", where=where(policy), hint=f"def mine({nouns[0]}): ...")
+    function.decorator_list, function.returns = [], None
+    names = [*nouns, *policy.parameters]
+    function.args = ast.arguments(
+        posonlyargs=[], args=[ast.arg(name) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
+    )
+    around = policy.rank.__globals__ | dict(tools)
     # beyond its scratch lie the simulator's own counts; the check costs nothing where the index is a constant
     one = njit(error_model="numpy", nogil=True, boundscheck=True)(_built(policy, tree, function.name, around))
-    settings = "; ".join(f"{name} = system.params[{i}]" for i, name in enumerate(policy.parameters)) or "pass"
-    forget = "job.review_s = job.review_step = _inf" if may_ask_for_reviews(policy) else "pass"
-    many = _MANY.format(name=function.name, settings=settings, forget=forget, arguments=", ".join(names))
+    settings = "; ".join(f"{name} = {nouns[-1]}.params[{i}]" for i, name in enumerate(policy.parameters)) or "pass"
+    many = template.format(name=function.name, settings=settings, arguments=", ".join(names), **parts)
     return _built(policy, ast.parse(many), f"{function.name}_many", around | {"_one": one})
 
 
@@ -158,7 +177,7 @@ def {name}_many(_jobs, _ranks, _count, _system):
 """
 
 
-def _built(policy: Policy, tree: ast.Module, name: str, around: dict[str, Any]) -> Any:
+def _built(policy: Any, tree: ast.Module, name: str, around: dict[str, Any]) -> Any:
     """Compile to bytecode as if it stood where the policy does: that is where Numba looks for changes."""
     code = policy.rank.__code__
     ast.increment_lineno(tree, code.co_firstlineno - 1)
@@ -170,7 +189,7 @@ def _built(policy: Policy, tree: ast.Module, name: str, around: dict[str, Any]) 
     return made
 
 
-def _refused(policy: Policy, error: Exception) -> LapsbenchError:
+def _refused(policy: Any, error: Exception) -> LapsbenchError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "rror" in line or "nknown" in line or "annot" in line]
     return LapsbenchError(

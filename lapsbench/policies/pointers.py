@@ -10,7 +10,7 @@ from numba.core.imputils import lower_setattr_generic
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import record_setattr
 
-from lapsbench.core import JOB, SYSTEM, WRITABLE
+from lapsbench.core import DRAFTING, JOB, SYSTEM, WRITABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,10 +39,11 @@ def pointer(kind: Any) -> Any:
 class Shown(types.Record):
     """A record of which a compiled function may set some fields only: the simulator's own counts are in it."""
 
-    def __init__(self, record: types.Record) -> None:
+    def __init__(self, record: types.Record, noun: str, writable: tuple[str, ...]) -> None:
         fields = [(name, field._asdict()) for name, field in record.fields.items()]
         super().__init__(fields, record.size, record.aligned)
-        self.name = self.name.replace("Record", "Shown", 1)
+        self.noun, self.writable = noun, writable
+        self.name = self.name.replace("Record", f"Shown {noun}", 1)
 
     @property
     def key(self) -> str:
@@ -56,18 +57,27 @@ register_model(Shown)(models.RecordModel)
 @lower_setattr_generic(Shown)
 def _set(context: Any, builder: Any, signature: Any, args: Any, field: str) -> Any:
     """Set a field, by whatever name or detour; also `job["field"] = ...` comes here."""
-    if field not in WRITABLE:
-        raise NumbaError(f"cannot write job.{field}: a policy may write only job.{', job.'.join(WRITABLE)}")
+    shown = signature.args[0]
+    if field not in shown.writable:
+        only = ", ".join(f"{shown.noun}.{name}" for name in shown.writable) or "nothing"
+        raise NumbaError(f"cannot write {shown.noun}.{field}: one may write only {only}")
     return record_setattr(context, builder, signature, args, field)
 
 
-def record_at(dtype: np.dtype[np.void], *, after: np.dtype[np.void] | None = None, shown: bool = False) -> Any:
+def record_at(
+    dtype: np.dtype[np.void],
+    *,
+    after: np.dtype[np.void] | None = None,
+    shown: str = "",
+    writable: tuple[str, ...] = (),
+) -> Any:
     """Make `f(address, i)`, which a compiled function uses like `sim.memory.records(...)[i]`.
 
-    With `after`, a record of that kind lies at the address, and the one that is meant behind it.
+    With `after`, a record of that kind lies at the address, and the one that is meant behind it. With `shown`, its
+    noun, the function may set the `writable` fields alone.
     """
     size, kind, skipped = sizeof(dtype), from_dtype(dtype), sizeof(after) if after is not None else 0
-    kind = Shown(kind) if shown else kind
+    kind = Shown(kind, shown, writable) if shown else kind
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         offset = builder.mul(args[1], context.get_constant(types.int64, size))
@@ -85,6 +95,10 @@ ints = pointer(types.int32)
 longs = pointer(types.int64)
 octets = pointer(types.uint8)
 job_at = record_at(JOB)
-shown_job_at = record_at(JOB, shown=True)
+shown_job_at = record_at(JOB, shown="job", writable=WRITABLE)
 """What policies get."""
+drafted_job_at = record_at(JOB, shown="drafted_job")
+shown_step_at = record_at(DRAFTING, shown="step", writable=("scratch",))
+"""What controllers of drafts get."""
+step_at = record_at(DRAFTING)
 system_at = record_at(SYSTEM)

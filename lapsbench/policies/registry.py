@@ -78,15 +78,26 @@ def parameters_of(rank: Callable[..., float]) -> Mapping[str, float]:
     Raises:
         LapsbenchError: no `job` argument, an argument without a numeric default, or too many.
     """
-    arguments = inspect.signature(rank).parameters
-    where = f"policy {rank.__name__!r}"
-    if "job" not in arguments:
+    return settings_of(rank, NOUNS, "job", "policy")
+
+
+def settings_of(function: Callable[..., float], nouns: tuple[str, ...], needed: str, what: str) -> Mapping[str, float]:
+    """Return the parameters of a plug-in's function: every argument that is no noun, with its default.
+
+    Raises:
+        LapsbenchError: the needed noun is missing, an argument has no numeric default, or there are too many.
+    """
+    arguments = inspect.signature(function).parameters
+    where = f"{what} {function.__name__!r}"
+    if needed not in arguments:
         raise LapsbenchError(
-            "its function has no argument named job", where=where, hint=f"def {rank.__name__}(job): ..."
+            f"its function has no argument named {needed}",
+            where=where,
+            hint=f"def {function.__name__}({needed}): ...",
         )
     found: dict[str, float] = {}
     for name, argument in arguments.items():
-        if name in NOUNS:
+        if name in nouns:
             continue
         if isinstance(argument.default, bool) or not isinstance(argument.default, int | float):
             raise LapsbenchError(
@@ -139,7 +150,7 @@ def find(spec: str) -> Policy:
             raise UsageError(
                 f"{found.name} has no parameter {setting.strip()!r}", where="--policy", hint=f"one of: {known}"
             )
-        changed[key] = _number(text, key, found.name)
+        changed[key] = number(text, key, found.name)
     return replace(found, parameters=MappingProxyType(changed))
 
 
@@ -156,20 +167,25 @@ def _limited(found: Policy, text: str) -> Policy:
     if not found.preemptive:
         what = f"{found.name} preempts nobody, so {LIMIT}= has nothing to limit"
         raise UsageError(what, where="--policy", hint=f"{found.name} as it is")
-    most = _number(text, LIMIT, found.name)
+    most = number(text, LIMIT, found.name)
     if most < 0 or (math.isfinite(most) and most != int(most)):
         what = f"{found.name}: {LIMIT}={text!r} is not a number of preemptions"
         raise UsageError(what, where="--policy", hint=f"{LIMIT}=1")
     return replace(found, preempt=most)
 
 
-def _number(text: str, key: str, name: str) -> float:
+def number(text: str, key: str, name: str, flag: str = "--policy") -> float:
+    """Return a parameter's value.
+
+    Raises:
+        UsageError: it is none.
+    """
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise UsageError(f"{name}: {key}={text!r} is not a number", where="--policy", hint=f"{key}=1.0")
+        raise UsageError(f"{name}: {key}={text!r} is not a number", where=flag, hint=f"{key}=1.0")
     return value
 
 
@@ -203,10 +219,20 @@ def _from_entry_point(point: Any) -> Policy:
 
 
 def _from_file(path: Path, function: str) -> Policy:
+    return replace(_as_policy(in_file(path, function, "--policy", Policy), f"{path}:{function}"), file=str(path))
+
+
+def in_file(path: Path, function: str, flag: str, kind: type[Any]) -> Any:
+    """Return what a user's file calls so; `kind`: what may stand there beside plain functions.
+
+    Raises:
+        UsageError: no such file, or no such name in it.
+        LapsbenchError: the file does not import.
+    """
     where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     spec = importlib.util.spec_from_file_location(f"lapsbench_policy_{path.stem}_{where}", path)
     if not path.is_file() or spec is None or spec.loader is None:
-        raise UsageError(f"no such file {str(path)!r}", where="--policy", hint="the path of a Python file")
+        raise UsageError(f"no such file {str(path)!r}", where=flag, hint="the path of a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where Numba looks for it when it loads what an earlier process compiled
     try:
@@ -218,9 +244,9 @@ def _from_file(path: Path, function: str) -> Policy:
         ) from error
     found = vars(module).get(function)
     if found is None:
-        known = ", ".join(k for k, v in vars(module).items() if inspect.isfunction(v) or isinstance(v, Policy))
-        raise UsageError(f"{path} has no {function!r}", where="--policy", hint=f"one of: {known or 'none defined'}")
-    return replace(_as_policy(found, f"{path}:{function}"), file=str(path))
+        known = ", ".join(k for k, v in vars(module).items() if inspect.isfunction(v) or isinstance(v, kind))
+        raise UsageError(f"{path} has no {function!r}", where=flag, hint=f"one of: {known or 'none defined'}")
+    return found
 
 
 def _as_policy(found: object, where: str) -> Policy:

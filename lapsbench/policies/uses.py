@@ -15,6 +15,8 @@ from lapsbench.errors import LapsbenchError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from lapsbench.core import Controller
+
 FIXED_JOB = (
     "arrival_s",
     "predicted_tokens",
@@ -27,7 +29,8 @@ FIXED_JOB = (
     "own_tokens_per_round",
 )
 """Fields of `JOB` that are what they are at arrival."""
-FIXED_SYSTEM = tuple(name for name in SYSTEM.names or () if name not in ("now_s", "step", "waiting", "backlog_s"))
+CHANGING_SYSTEM = ("now_s", "step", "waiting", "backlog_s", "draft_tokens")
+FIXED_SYSTEM = tuple(name for name in SYSTEM.names or () if name not in CHANGING_SYSTEM)
 """Fields of `SYSTEM` that never change."""
 
 
@@ -61,7 +64,7 @@ def may_ask_for_reviews(policy: Policy) -> bool:
     return any(map(_names(policy.rank).__contains__, REVIEWS))
 
 
-def reads(policy: Policy, field: str) -> bool:
+def reads(policy: Policy | Controller, field: str) -> bool:
     """Say whether the policy, or anything it calls, may read a field: it names it, or writes its name as text."""
     return field in _names(policy.rank)
 
@@ -82,7 +85,7 @@ def _names(function: Callable[..., Any]) -> frozenset[str]:
     return own.union(*(_names(helper) for helper in helpers if helper and helper is not function))
 
 
-def parse(policy: Policy) -> ast.Module:
+def parse(policy: Policy | Controller) -> ast.Module:
     """Return the rank function's syntax tree.
 
     Raises:
@@ -97,6 +100,7 @@ def parse(policy: Policy) -> ast.Module:
         ) from error
 
 
-def where(policy: Policy) -> str:
-    """Say which policy, and in which file, for an error."""
-    return f"policy {policy.name!r} ({policy.rank.__code__.co_filename})"
+def where(policy: Policy | Controller) -> str:
+    """Say which policy, or controller, and in which file, for an error."""
+    noun = "policy" if isinstance(policy, Policy) else "drafts"
+    return f"{noun} {policy.name!r} ({policy.rank.__code__.co_filename})"

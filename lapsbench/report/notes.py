@@ -28,6 +28,8 @@ ABSURD = 10.0
 """A load above this is a mistake more often than a question: `--load` takes no more either."""
 BUSY = 0.85
 """From this load on, a batch that never fills is too large for the trace, not the load too low."""
+LONGEST_SCHEDULE = 60
+"""Letters of a schedule that a line has room for."""
 
 
 def title(result: ReplayResult) -> str:
@@ -56,7 +58,7 @@ def engine(result: ReplayResult) -> str:
     """Say what engine was simulated."""
     it = result.engine
     memory = f"{it.kv_tokens:,} tokens" if it.kv_tokens else "unlimited"
-    drafts = count(it.draft_tokens, "draft token")
+    drafts = drafted(it)
     if it.rules == "ideal":
         budget = f"{it.prefill_budget:,} tokens a step" if it.prefill_budget else "unlimited"
         return (
@@ -71,6 +73,15 @@ def engine(result: ReplayResult) -> str:
         f"KV cache {memory}{blocks}, prefix cache {'on' if it.prefix_cache else 'off'}, "
         f"on preempt {it.on_preempt}, {it.scheduling}{longest}"
     )
+
+
+def drafted(it: Engine) -> str:
+    """Say how many tokens are drafted a round, and who says so."""
+    if not it.drafts:
+        return count(it.draft_tokens, "draft token")
+    if it.schedule and len(it.schedule) <= LONGEST_SCHEDULE:
+        return f"drafts {it.schedule}"
+    return f"up to {count(it.draft_tokens, 'draft token')} ({it.drafts})"
 
 
 def conservation(result: ReplayResult, load: float | None) -> Iterator[str]:

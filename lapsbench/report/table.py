@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from lapsbench.metrics.pool import loads
-from lapsbench.report import notes, units
+from lapsbench.report import drafting, notes, units
 from lapsbench.report.screen import PIPE_WIDTH, WIDEST
 from lapsbench.report.table_columns import Column, Glyphs, columns
 
@@ -56,6 +56,9 @@ def render(result: ReplayResult, console: Console, advice: Console | None = None
         for line in notes.conservation(result, load):
             _print(console, _paragraph(line, width))
         _print(console, [Text(), *_table(table, layout, glyphs)])
+        if became := drafting.columns(result, load):
+            narrow = Layout([each.width for each in became], range(len(became)), 2)
+            _print(console, [Text(), *_paragraph(drafting.title(result), width), *_table(became, narrow, glyphs)])
     _print(console, [*_left_out(table, layout)])
     for verdict in sorted(result.verdicts, key=lambda verdict: verdict.about != "choice"):
         where = f"At load {verdict.load:g}: " if several else ""

@@ -9,6 +9,7 @@ import numpy as np
 
 from lapsbench.policies.pointers import ints, longs, octets
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.sim.drafting import row_of, scheduled
 from lapsbench.sim.jit import jit
 from lapsbench.sim.prices import chunk_time, step_time
 from lapsbench.sim.record import Record
@@ -49,7 +50,7 @@ def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
 @jit
 def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats) -> None:
     """Fill the arrays [N]: seconds, rounds, seconds."""
-    overhead, k = step_time(sim, OVERHEAD, 1, 0.0), sim.draft_tokens
+    overhead, k, nominal = step_time(sim, OVERHEAD, 1, 0.0), sim.draft_tokens, nominal_drafts(sim)
     for i in range(sim.requests):
         prompt, output = np.int64(ints(sim.prompt_tokens_at)[i]), np.int64(ints(sim.output_tokens_at)[i])
         prefill_s[i] = chunk_time(sim, PREFILL, prompt, 0)
@@ -68,8 +69,22 @@ def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats) -> None:
         length, shift = ints(sim.recording_tokens_at)[i], ints(sim.recording_shift_at)[i]
         while emitted < output:
             context = float(prompt + emitted)
-            draft = step_time(sim, DRAFT, 1, context) if k > 0 else 0.0
-            now += overhead + draft + step_time(sim, VERIFY, 1, context)
-            emitted += accept_run(runs, length, shift, emitted) + 1
+            drafts = scheduled(sim, 1, context)
+            draft = step_time(sim, row_of(sim, DRAFT, drafts), 1, context) if drafts > 0 else 0.0
+            now += overhead + draft + step_time(sim, row_of(sim, VERIFY, drafts), 1, context)
+            emitted += min(accept_run(runs, length, shift, emitted), drafts) + 1
             rounds[i] += 1
         alone_s[i] = now
+        if sim.bands > 0:  # rounds are counted as in a full batch
+            emitted, rounds[i] = 1, 0
+            while emitted < output:
+                emitted += min(accept_run(runs, length, shift, emitted), nominal) + 1
+                rounds[i] += 1
+
+
+@jit
+def nominal_drafts(sim: Any) -> int:
+    """Return what the schedule says for a full batch and short contexts; without one, what there is."""
+    if sim.bands == 0:
+        return sim.draft_tokens
+    return np.int64(ints(sim.schedule_drafts_at)[sim.max_batch * sim.bands])

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lapsbench.errors import LapsbenchError
+from lapsbench.schedules import BY_BATCH, parsed
 
 if TYPE_CHECKING:
     from lapsbench.core import Costs, Engine, Floats, Longs, Profile
 
 OVERHEAD, DRAFT, VERIFY, SWAP_OUT, SWAP_IN = range(5)
 """Rows of `StepCosts.step_s`. Swaps are priced one sequence at a time, at batch 1."""
+BY_DRAFTS = 5
+"""Where drafts may differ from step to step, here follow DRAFT and VERIFY of 0 drafts, of 1, and so on."""
 PREFILL, DRAFT_PREFILL = range(2)
 """Rows of `StepCosts.chunk_s`."""
 
@@ -31,8 +34,9 @@ class StepCosts:
 
     Attributes:
         context: float64 [K], knots in cached tokens.
-        step_s: float64 [5, max_batch + 1, K], seconds.
-        step_limit: float64 [5, max_batch + 1], the largest context measured there; -1 beyond the batch or query grid.
+        step_s: float64 [5, max_batch + 1, K], seconds; with 2 (draft_tokens + 1) rows more where the drafts vary.
+        step_limit: float64 [rows of step_s, max_batch + 1], the largest context measured there; -1 beyond the batch
+            or query grid.
         query, cached: float64 [Q], [C], knots of prefill in new and in cached tokens.
         chunk_s: float64 [2, Q, C], seconds.
         chunk_limit: float64 [2, 2], the largest query and the largest cached size measured.
@@ -62,15 +66,17 @@ def step_costs(profile: Profile, engine: Engine) -> StepCosts:
         LapsbenchError: the profile lacks a component this engine needs.
     """
     costs, k = profile.costs, engine.draft_tokens
-    _require(profile, k)
+    _require(profile, k, fewest_drafts(engine))
     drafting = k > 0
-    parts = [
+    parts: list[tuple[_Rows | None, int | None]] = [
         (_rows(costs, "overhead"), None),
         (_rows(costs, "draft") if drafting else None, k),
         (_rows(costs, "verify"), k + 1),
         (_rows(costs, "swap_out"), None),
         (_rows(costs, "swap_in"), None),
     ]
+    for drafts in range(k + 1) if engine.drafts else ():
+        parts += [(_rows(costs, "draft") if drafts else None, drafts), (_rows(costs, "verify"), drafts + 1)]
     context = _knots([rows.context for rows, _ in parts if rows is not None])
     tables = [_step_table(rows, query, engine.max_batch, context) for rows, query in parts]
     chunks = [_rows(costs, "prefill"), _rows(costs, "draft_prefill") if drafting else None]
@@ -99,7 +105,14 @@ def along(knots: Floats, values: Floats, x: Floats) -> Floats:
     return np.asarray(below + fraction * (above - below))
 
 
-def _require(profile: Profile, k: int) -> None:
+def fewest_drafts(engine: Engine) -> int:
+    """Return the least drafts a step may have: a controller may choose none."""
+    if engine.drafts == BY_BATCH:
+        return min(each.drafts for each in parsed(engine.schedule))
+    return 0 if engine.drafts else engine.draft_tokens
+
+
+def _require(profile: Profile, k: int, fewest: int) -> None:
     costs = profile.costs
     if k > 0 and not costs.has("draft"):
         raise LapsbenchError(
@@ -107,11 +120,11 @@ def _require(profile: Profile, k: int) -> None:
             where=f"profile {profile.name}",
             hint="--draft-tokens 0, or a profile measured with a draft model",
         )
-    if k == 0 and not np.any((costs.component == "verify") & (costs.query_tokens == 1)):
+    if fewest == 0 and not np.any((costs.component == "verify") & (costs.query_tokens == 1)):
         raise LapsbenchError(
             "has no 'verify' cost at query_tokens 1, which plain decoding (--draft-tokens 0) needs",
             where=f"profile {profile.name}",
-            hint="--draft-tokens 1 or more",
+            hint="--draft-tokens 1 or more" if k == 0 else "a schedule with 1 or more everywhere",
         )
 
 

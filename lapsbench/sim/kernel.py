@@ -17,8 +17,11 @@ from typing import TYPE_CHECKING
 from numba import from_dtype, int64
 
 from lapsbench.core import SCRATCH, TABLE
+from lapsbench.drafts import binding as drafts
+from lapsbench.drafts.registry import find
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.binding import RANKS_TYPE, compiled
+from lapsbench.schedules import BY_BATCH
 from lapsbench.sim.ideal.step import advance as ideal
 from lapsbench.sim.jobs import record_live
 from lapsbench.sim.record import Replay
@@ -48,21 +51,24 @@ def replay(
     Raises:
         LapsbenchError: the policy does not compile, returned NaN, or indexed beyond what there is.
     """
-    rank = compiled(policy)
+    rank, control = compiled(policy), drafts.compiled(find(engine.drafts or BY_BATCH))  # who always asks nobody
     run = Replay(work, engine, policy, costs, setup)
     advance = {"ideal": ideal, "vllm": vllm}[engine.rules]
     if not advance.signatures:
-        advance.compile((RANKS_TYPE, from_dtype(SIM), int64))
+        advance.compile((RANKS_TYPE, drafts.DRAFTS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()
     state, where = GOING, f"policy {policy.name!r}"
     try:
         while state == GOING:
-            state = advance(rank, run.sim, STEPS_PER_CALL)
+            state = advance(rank, control, run.sim, STEPS_PER_CALL)
             if progress is not None:
                 progress(int(run.sim.gone))
     except IndexError as error:  # nothing here checks indices, but `binding` has policies do so
         what = f"indexes beyond an end: job.scratch has {SCRATCH} places, system.table {TABLE:,}"
+        where = f"{where}, drafts {engine.drafts!r}" if engine.drafts else where
         raise LapsbenchError(what, where=where, hint="smaller indices") from error
+    if state == NAN_RANK and run.sim.culprit == run.sim.requests:
+        raise LapsbenchError("returned NaN", where=f"drafts {engine.drafts!r}", hint="guarding divisions")
     if state == NAN_RANK:
         raise LapsbenchError(f"returned NaN for request {run.sim.culprit}", where=where, hint="guarding divisions")
     record_live(run.sim)

@@ -6,9 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench.core import ON_PREEMPT, UNLIMITED, Engine, Outcome, Policy, Workload
+from lapsbench.core import (
+    DRAFTED,
+    DRAFTING,
+    DRAFTS_MOST,
+    ON_PREEMPT,
+    TALLY,
+    UNLIMITED,
+    Engine,
+    Outcome,
+    Policy,
+    Workload,
+)
+from lapsbench.drafts.registry import by_request, find
 from lapsbench.policies.registry import vllms_own
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
+from lapsbench.schedules import dense
 from lapsbench.sim.memory import address, lines, records
 from lapsbench.sim.state import (
     ARRIVALS,
@@ -54,6 +67,12 @@ class Record:
             engine.draft_tokens,
             engine.prefill_budget,
         )
+        sim.drafts = sim.next_drafts = engine.draft_tokens
+        sim.varies, sim.uniform = bool(engine.drafts), 1
+        if engine.schedule:
+            edges, drafts = dense(engine.schedule, engine.max_batch)
+            sim.bands = len(edges)
+            self.own({"schedule_edges": edges, "schedule_drafts": drafts})
         sim.kv_tokens, sim.on_preempt = engine.kv_tokens, ON_PREEMPT.index(engine.on_preempt)
         sim.most_tokens = engine.kv_tokens - engine.draft_tokens if engine.kv_tokens else UNLIMITED
         if engine.rules == "vllm":
@@ -96,6 +115,7 @@ class Replay(Record):
         self.own({"timers": self.timers(int(sim.heap_room))})
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
         self.asked(policy)
+        self.drafting(engine)
         sim.charged = policy.client_weights is not None
         if policy.client_weights is not None:
             sim.w_in, sim.w_out = (policy.parameters[name] for name in policy.client_weights)
@@ -114,6 +134,22 @@ class Replay(Record):
         sim.counts_backlog, sim.shows_resume = reads(policy, "backlog_s"), reads(policy, "resume_s")
         sim.shows_queue = sim.counts_backlog or reads(policy, "waiting")
         sim.token_s = self.setup.token_s
+
+    def drafting(self, engine: Engine) -> None:
+        """Note who says how many tokens are drafted, and what is read of it."""
+        sim, view = self.sim, np.zeros(1, DRAFTING)
+        view["draft_tokens"] = view["most_drafts"] = engine.draft_tokens
+        view["max_batch"] = engine.max_batch
+        if engine.drafts:
+            controller = find(engine.drafts)
+            view["params"][0, : len(controller.parameters)] = list(controller.parameters.values())
+            sim.for_each, sim.wants_costs = by_request(controller), reads(controller, "cost_s")
+            sim.wants_runs = controller.oracle
+            sim.counts_places = reads(controller, "tried") or reads(controller, "passed")
+            sim.counts_drafts = any(reads(controller, name) for name in DRAFTED)
+        self.tally = np.zeros((engine.max_batch + 1, len(TALLY)))
+        self.own({"step_view": view, "runs": np.zeros(DRAFTS_MOST + 1, np.int64), "tally": self.tally})
+        self.own({"chosen": np.empty(engine.max_batch, np.int32)})
 
     def timers(self, room: int) -> NDArray[np.void]:
         """Return two empty timers."""
@@ -136,12 +172,13 @@ class Replay(Record):
             lookups=int(self.sim.lookups),
             lookups_beyond=int(self.sim.lookups_beyond),
             stopped=stopped,
+            by_batch=self.tally,
         )
 
 
 def _vllms_rooms(n: int, batch: int, blocks: int, mask: int) -> dict[str, NDArray[Any]]:
     """Return what vLLM's rules need; memory that is not touched costs nothing."""
-    rooms: dict[str, NDArray[Any]] = {"parts": records(2 * batch, PART), "sizes": np.zeros(2, np.int64)}
+    rooms: dict[str, NDArray[Any]] = {"parts": records(2 * batch, PART), "sizes": np.zeros(6, np.int64)}
     numbers = {"late": n, "dropped": n + batch, "listing_entry": mask + 1}
     numbers |= {f"entry_{name}": blocks + 1 for name in ("before", "after", "owner", "place", "twin")}
     rooms |= {name: np.empty(size, np.int32) for name, size in numbers.items()}

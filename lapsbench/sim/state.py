@@ -63,6 +63,7 @@ HIDDEN = np.dtype(
         ("parked", "u1"),  # taken out by its policy, memory kept
         ("resumed", "u1"),  # its memory was ever taken
         ("in_batch", "u1"),
+        ("given", "i4"),  # drafts for its next round; only kept up where they vary
     ],
     align=True,
 )
@@ -80,6 +81,8 @@ PART = np.dtype(
         ("cached", "i4"),
         ("tokens", "i4"),
         ("drafts", "i4"),
+        ("given", "i4"),  # drafts, of which the step may have had room for some
+        ("next_drafts", "i4"),  # for its next round
         ("left", "i4"),  # to prefill after it
         ("padded", "u1"),  # its drafts only fill up the batch: none can be accepted
         ("round", "u1"),
@@ -91,6 +94,8 @@ PART = np.dtype(
 VLLMS_OWN = ("", "fcfs", "priority")
 FCFS, PRIORITY = 1, 2
 """`SIM.vllms_own`: which of vLLM's own policies this is, as a place in `VLLMS_OWN`."""
+STEPS_UNDER_WAY = 2
+"""Under vLLM's rules with async scheduling: the one that runs, and the one composed meanwhile."""
 NONE = -1
 """No entry, nobody."""
 
@@ -119,7 +124,13 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "pool",  # the blocks; those of jobs that left are used again
     "free",
     "system",
-    "asked",  # addresses of the views of jobs to rank
+    "asked",  # addresses of the views of jobs to rank, or to choose drafts for
+    "chosen",  # drafts of each of these
+    "step_view",  # `core.DRAFTING`
+    "schedule_edges",
+    "schedule_drafts",
+    "runs",  # rounds of a step, by how many drafts they accept
+    "tally",  # of `core.Outcome.by_batch`
     "running",
     "running_rank",
     "running_block",  # addresses
@@ -139,7 +150,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "late",  # waiting jobs that ran to the end of a step though they had been taken out
     "dropped",  # whose memory was taken in this step
     "parts",  # of the steps under way
-    "sizes",  # of these, how many parts
+    "sizes",  # of these, how many parts; the drafts of their rounds; and the drafts they fix for the next
     "entry_before",  # blocks free but not forgotten, as a list in the order they were freed
     "entry_after",
     "entry_owner",
@@ -182,6 +193,13 @@ RULES = (
     "shows_queue",  # the policy reads how many wait,
     "counts_backlog",  # their work,
     "shows_resume",  # what preempting a job would cost
+    "varies",  # the drafts of a step,
+    "for_each",  # and each request has its own
+    "wants_costs",  # the controller reads what a round costs by drafts,
+    "wants_runs",  # what requests would accept,
+    "counts_places",  # what was accepted by place,
+    "counts_drafts",  # or somebody what each request was given
+    "bands",  # of context in the schedule; 0: there is none
     "limited",  # requests may be preempted by rank only so often:
     "preempt_most",
     "stall_steps",
@@ -214,6 +232,10 @@ CLOCK = (
     "backlog_ns",  # predicted work of those that wait: a whole number, so the order of adding is no matter
     "lowest_need",  # no waiting job lies in a lower bucket of KV needs
     "idle_steps",
+    "drafts",  # of a round in the step
+    "step_drafted",  # all of the step together
+    "step_accepted",
+    "learnt",  # rounds of the step that have ended
     "gone",
     "lookups",
     "lookups_beyond",
@@ -223,6 +245,8 @@ CLOCK = (
     "in_parts",
     "context_known",  # whether `context_tokens` is
     "unsorted",  # the batch, though its policy is preemptive
+    "next_drafts",  # fixed by the last step composed
+    "uniform",  # everybody in the batch has been given as many drafts
     "all_ran",  # everybody in the batch took part in the last step
     "tokens_left",
     "slots_left",
@@ -243,6 +267,7 @@ SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "querie
 SIM = np.dtype(
     [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8"), ("front", "f8")]
     + [("token_s", "f8")]  # engine time of a predicted token
+    + [("draft_s", "f8")]  # of the step
     + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
     + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *RESULTS, *PRICES)],
     align=True,

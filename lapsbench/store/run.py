@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from lapsbench import files
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
+from lapsbench.metrics.drafting import kept, of_kept
 from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
 from lapsbench.store.lock import FolderLock, names_in
 
@@ -208,7 +209,8 @@ def facts_of(path: Path) -> list[dict[str, Any]]:
 
 def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
     scalars = {name: getattr(outcome, name) for name in SCALARS}
-    return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars}
+    drafts = {"by_batch": kept(outcome.by_batch)}
+    return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars, **drafts}
 
 
 def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
@@ -252,6 +254,7 @@ def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[
         status=_status(table["status"].combine_chunks()),
         alone_s=alone_s,
         **{name: scalars[name] for name in SCALARS},
+        by_batch=of_kept(scalars.get("by_batch")),
     )
 
 

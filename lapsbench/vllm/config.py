@@ -17,6 +17,8 @@ import torch
 from vllm import EngineArgs
 from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheConfig, KVCacheGroupSpec
 
+from lapsbench.schedules import as_vllm, parsed
+
 if TYPE_CHECKING:
     from lapsbench.core import Engine
 
@@ -51,6 +53,9 @@ def configured(engine: Engine, blocks: int, *, policy: str = "fcfs") -> Any:
     config.model_config.max_model_len = min(engine.context_limit, LONGEST)
     if engine.draft_tokens:
         config.speculative_config.num_speculative_tokens = engine.draft_tokens
+        config.speculative_config.num_speculative_tokens_per_batch_size = (
+            as_vllm(parsed(engine.schedule), engine.max_batch) if engine.schedule else None
+        )
     return config
 
 

@@ -58,6 +58,7 @@ class Step:
     number: int
     parts: list[Part]
     dropped: list[int]
+    drafts: int  # a round, as was said when the step before it was composed
     began_s: float = 0.0
     ended_s: float = 0.0
 
@@ -75,6 +76,7 @@ class Referee(Twin[Live]):
         self.scheduler = self.vllms()
         self.requests: dict[int, Request] = {}
         self.prefilling: set[int] = set()
+        self.next_drafts = self.engine.draft_tokens
 
     def vllms(self) -> Any:
         """Return vLLM's scheduler of this engine."""
@@ -186,7 +188,9 @@ class Referee(Twin[Live]):
         admitted = {new.req_id: new.num_computed_tokens for new in output.scheduled_new_reqs}
         again = output.scheduled_cached_reqs
         cached = admitted | dict(zip(again.req_ids, again.num_computed_tokens, strict=True))
-        step = Step(output, self.step, [], dropped)
+        step = Step(output, self.step, [], dropped, self.next_drafts)
+        if output.num_scheduled_tokens and self.engine.draft_tokens:
+            self.next_drafts = output.num_spec_tokens_to_schedule
         live = {job.request: job for job in self.live}
         for known, tokens in output.num_scheduled_tokens.items():
             request = self.requests[int(known)]
@@ -204,7 +208,9 @@ class Referee(Twin[Live]):
         step.began_s = self.now_s
         contexts = [part.job.context_tokens for part in step.parts if part.round]
         chunks = [(part.tokens, part.cached) for part in step.parts if not part.round]
-        self.now_s += self.prices.step(len(step.parts), contexts, chunks)
+        k = step.drafts
+        price_s = self.prices.step(len(step.parts), contexts, chunks, most=k, mean=k)
+        self.now_s += price_s
         step.ended_s = self.now_s
         names = list(step.output.num_scheduled_tokens)
         sampled = [[TOKEN] * self.sampled(part) for part in step.parts]
@@ -213,10 +219,11 @@ class Referee(Twin[Live]):
         drafting = [name for name, tokens in zip(names, sampled, strict=True) if tokens]
         outputs = self.scheduler.update_from_output(step.output, result)
         if self.engine.draft_tokens and not self.asynchronous:
-            drafts = [[TOKEN] * self.engine.draft_tokens for _ in drafting]
+            drafts = [[TOKEN] * step.output.num_spec_tokens_to_schedule for _ in drafting]
             self.scheduler.update_draft_token_ids(DraftTokenIds(drafting, drafts))
         emitted = {int(each.request_id): each for group in outputs.values() for each in group.outputs}
         progress = [self.book(part, emitted.get(part.job.request)) for part in step.parts]
+        self.tally(len(contexts), price_s)
         self.idle_steps = 0 if any(progress) else self.idle_steps + 1
         if self.log is not None:
             self.log.append(step)
@@ -239,6 +246,7 @@ class Referee(Twin[Live]):
         if output is not None:
             part.emitted = len(output.new_token_ids)
             if part.round:
+                self.learn(job, part.drafts, min(self.accept_run(job), part.drafts))
                 view.rounds += 1
                 view.accepted_tokens += part.emitted - 1
             elif view.emitted_tokens:

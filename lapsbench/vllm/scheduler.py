@@ -80,6 +80,7 @@ class Ranked(VllmScheduler):
         self.parked: dict[str, Request] = {}
         self.waiting = RankedQueue(self.board)
         self.step = 0
+        self.next_drafts = self.num_spec_tokens
         self.ended_s = -math.inf
         self.composed: list[float] = []
         logger.info("lapsbench: policy %s, on preemption %s", spec_of(self.chosen), self.options.on_preempt)
@@ -191,6 +192,9 @@ class Ranked(VllmScheduler):
         now_s = self.clock()
         self.arrange(now_s)
         output = super().schedule(*args, **kwargs)
+        if output.num_scheduled_tokens:  # a policy sees the drafts of the last step: its schedule may change them
+            self.board.system["draft_tokens"][0] = self.next_drafts
+            self.next_drafts = output.num_spec_tokens_to_schedule
         self.counters.recomputed += len(output.preempted_req_ids or ())
         self.counters.preempted += len(output.preempted_req_ids or ())
         self.note(output, now_s)

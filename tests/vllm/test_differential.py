@@ -7,17 +7,21 @@ from importlib.metadata import version
 
 import pytest
 from cases import Ask, cases, disagreement
+from drafting import scheduled, schedules
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
 from specimens import THIRD_PARTY, VARIANTS
+from vllm.v1.spec_decode.dynamic.utils import build_dynamic_sd_schedule_lookup
 
 from lapsbench.policies.registry import builtin, find
+from lapsbench.schedules import as_vllm, dense, parsed
 from lapsbench.vllm import VERSION
 
 STOCK = ["fcfs", "priority"]
 RANKED = [*(name for name in builtin() if name not in STOCK), *VARIANTS]
 
 
-def check(policy, examples, ask=Ask()):  # noqa: B008 - immutable
+def check(policy, examples, ask=Ask(), drawn=None):  # noqa: B008 - immutable
     """Replay drawn cases twice; each test draws others."""
 
     @seed(zlib.crc32(f"{policy.name} {dict(policy.parameters)} {ask}".encode()))
@@ -28,7 +32,7 @@ def check(policy, examples, ask=Ask()):  # noqa: B008 - immutable
         suppress_health_check=list(HealthCheck),
         phases=(Phase.generate, Phase.shrink),
     )
-    @given(cases(ask))
+    @given(cases(ask) if drawn is None else drawn)
     def the_reference_is_vllm(scenario):
         found = disagreement(scenario, policy)
         assert not found, found
@@ -59,3 +63,24 @@ def test_a_policy_through_the_plug_in(spec, on_preempt, scheduling):
 @pytest.mark.parametrize("found", THIRD_PARTY, ids=lambda found: found.name)
 def test_a_third_party_policy_through_the_plug_in(found, on_preempt):
     check(found, 16, Ask(on_preempt=(on_preempt,)))
+
+
+@pytest.mark.parametrize("scheduling", ["sync", "async"])
+@pytest.mark.parametrize("method", ["ngram", "draft_model", "eagle"])
+@pytest.mark.parametrize("spec", [*STOCK, "srpt"])
+def test_drafts_by_vllms_own_schedule(spec, method, scheduling):
+    check(find(spec), 24, drawn=scheduled(cases(Ask(methods=(method,), scheduling=(scheduling,))), bands=False))
+
+
+@pytest.mark.parametrize("on_preempt", ["recompute", "keep"])
+def test_drafts_by_vllms_own_schedule_under_many_policies(on_preempt):
+    for spec in RANKED:
+        check(find(spec), 4, drawn=scheduled(cases(Ask(on_preempt=(on_preempt,))), bands=False))
+
+
+@settings(deadline=None, database=None)
+@given(schedules(bands=False), st.integers(1, 20))
+def test_a_schedule_is_looked_up_as_vllm_does(text, batch):
+    most = max(1, *(each.drafts for each in parsed(text)))
+    theirs = build_dynamic_sd_schedule_lookup(as_vllm(parsed(text), batch), batch, most)
+    assert dense(text, batch)[1][1:, 0].tolist() == theirs[1:]

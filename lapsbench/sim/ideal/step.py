@@ -10,6 +10,17 @@ from lapsbench.core import FINISHED
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.sim.drafting import (
+    ask,
+    forget_who_would,
+    mean_of,
+    note_round,
+    row_of,
+    show_policy,
+    tally,
+    verify_price,
+    would_accept,
+)
 from lapsbench.sim.heap import insertion_sort
 from lapsbench.sim.ideal.select import select, select_within_memory, swap_time
 from lapsbench.sim.jit import inlined, jit
@@ -21,7 +32,7 @@ from lapsbench.sim.timers import review
 
 
 @jit
-def advance(rank: Any, sim: Any, steps: int) -> int:
+def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
     """Run at most `steps` steps; say whether there is more to do."""
     last = sim.step + steps
     while sim.step < last:
@@ -37,7 +48,7 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
             select_within_memory(rank, sim)
         else:
             select(rank, sim)
-        run_step(sim)
+        run_step(control, sim)
         if sim.culprit >= 0:
             return NAN_RANK
         if sim.idle_steps > sim.stall_steps:
@@ -48,31 +59,61 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
 
 
 @inlined
-def run_step(sim: Any) -> None:
+def run_step(control: Any, sim: Any) -> None:
     """Fill and price the step, then let it happen."""
-    k, size, chunks = sim.draft_tokens, sim.in_batch, sim.in_chunk
+    size, chunks, most = sim.in_batch, sim.in_chunk, sim.draft_tokens
     decoding = size - chunks
     swap_s = swap_time(sim) if sim.in_swap_outs + sim.in_swap_ins > 0 else 0.0
     overhead = step_price(sim, OVERHEAD, size, 0.0)
     draft = verify = 0.0
     if decoding > 0:
-        mean = sim.context_tokens / decoding
-        if k > 0:
-            draft = step_price(sim, DRAFT, decoding, mean)
-        verify = step_price(sim, VERIFY, decoding, mean)
-    work = prefill(sim, decoding > 0) if chunks > 0 else 0.0
+        context, mean = sim.context_tokens / decoding, 1.0 * most
+        if sim.varies:
+            most, mean = say_drafts(control, sim, decoding)
+        if most > 0:
+            draft = step_price(sim, row_of(sim, DRAFT, most), decoding, context)
+        verify = (
+            verify_price(sim, decoding, mean, context) if sim.varies else step_price(sim, VERIFY, decoding, context)
+        )
+    work = prefill(sim, decoding > 0, most > 0) if chunks > 0 else 0.0
     dt = overhead + draft + verify + work + swap_s
     sim.now_s += dt
     progress = decoding > 0
     if chunks > 0:
         progress |= finish_chunks(sim)
-    emit(sim, dt)
+    if sim.varies:
+        emit_varying(sim, dt)
+    else:
+        emit(sim, dt, False)
+    tally(sim, decoding, decoding, draft, dt)
     sim.step += 1
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
 
 @jit
-def prefill(sim: Any, shared: bool) -> float:
+def say_drafts(control: Any, sim: Any, decoding: int) -> tuple[int, float]:
+    """Ask for the drafts of the jobs that do a round; return the most of one, and their mean."""
+    if sim.for_each or sim.wants_runs:
+        if sim.wants_runs:
+            forget_who_would(sim)
+        blocks, count = longs(sim.running_block_at), 0
+        for i in range(sim.in_batch):
+            own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
+            if own.prefilling == 0:
+                longs(sim.asked_at)[count] = blocks[i]
+                count += 1
+                if sim.wants_runs:
+                    emitted = np.int64(view.emitted_tokens)
+                    runs = octets(own.recording_at)
+                    would_accept(sim, accept_run(runs, own.recording_tokens, own.recording_shift, emitted), 1)
+    most = ask(control, sim, decoding, sim.context_tokens, sim.step)
+    sim.drafts = most
+    show_policy(sim, most)
+    return most, mean_of(sim, decoding) if sim.for_each else 1.0 * most
+
+
+@jit
+def prefill(sim: Any, shared: bool, drafting: bool) -> float:
     """Give out the prefill budget in rank order, and price the chunks. The first one of a job is its admission."""
     jobs, ranks, given = ints(sim.chunk_at), floats(sim.chunk_rank_at), longs(sim.chunk_tokens_at)
     for i in range(sim.in_chunk):
@@ -94,7 +135,7 @@ def prefill(sim: Any, shared: bool) -> float:
             continue
         budget -= tokens
         work += chunk_price(sim, PREFILL, tokens, cached, shared)
-        if sim.draft_tokens > 0:
+        if drafting:
             work += chunk_price(sim, DRAFT_PREFILL, tokens, cached, shared)
         shared = True
     return work
@@ -126,17 +167,32 @@ def finish_chunks(sim: Any) -> bool:
     return progress
 
 
+@jit
+def emit_varying(sim: Any, dt: float) -> None:
+    """As `emit`, where drafts vary: apart, a loop of which the common one would be a fifth slower."""
+    emit(sim, dt, True)
+
+
 @inlined
-def emit(sim: Any, dt: float) -> None:
+def emit(sim: Any, dt: float, varies: bool) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, step, charged = sim.now_s, sim.step, sim.charged
-    kept, context = 0, sim.context_tokens
+    kept, context, drafts, asked = 0, sim.context_tokens, sim.drafts, 0
+    drafted = accepted = np.int64(0)
     for i in range(sim.in_batch):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
+            if varies:  # else no recording says more than `drafts`
+                if sim.for_each:
+                    drafts = np.int64(ints(sim.chosen_at)[asked])
+                    asked += 1
+                run = min(run, drafts)
+                note_round(sim, view, drafts, run, sim.for_each)
+            drafted += drafts
+            accepted += run
             tokens = min(run + 1, own.output_tokens - emitted)
             emitted += tokens
             context += tokens
@@ -162,3 +218,4 @@ def emit(sim: Any, dt: float) -> None:
             kept += 1
     sim.in_batch = kept
     sim.context_tokens = context
+    sim.step_drafted, sim.step_accepted = drafted, accepted

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from lapsbench.core import FINISHED, REJECTED, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.core import DRAFTED, FINISHED, REJECTED, TALLY, UNFINISHED, Engine, Outcome, Policy, Workload
+from lapsbench.drafts.registry import find
 from lapsbench.policies.uses import reads
+from lapsbench.sim.reference.drafting import Drafting
 from lapsbench.sim.reference.prices import Prices
 from lapsbench.sim.reference.ranks import Ranks, View, view_of
 
@@ -80,10 +82,15 @@ class Twin(ABC, Generic[Job]):
 
     def __post_init__(self) -> None:
         self.ranks = Ranks(self.policy, self.setup.system[0])
-        self.prices = Prices(self.costs, self.engine.draft_tokens)
+        self.prices = Prices(self.costs, self.engine)
+        self.drafting = Drafting(self.engine, self.prices)
         self.limited = math.isfinite(self.policy.preempt)
         self.shows = {name: reads(self.policy, name) for name in ("resume_s", "waiting", "backlog_s")}
+        drafts = self.engine.drafts
+        self.counts_drafts = bool(drafts) and any(reads(find(drafts), name) for name in DRAFTED)
         self.finished: dict[int, tuple[Live, int, float]] = {}
+        self.rounds = [0, 0]  # of the step: drafts verified, and accepted
+        self.by_batch = np.zeros((self.engine.max_batch + 1, len(TALLY)))
 
     def run(self) -> Outcome:
         """Take steps until every request has left, or it is no use: nothing moves any more, or ever so slowly."""
@@ -184,6 +191,19 @@ class Twin(ABC, Generic[Job]):
         """Drafts the target would accept now."""
         return accepted(self.work, job.request, job.view.emitted_tokens)
 
+    def learn(self, job: Job, drafts: int, accepted: int) -> None:
+        """Note how many drafts a round had, and how many were accepted."""
+        self.drafting.learn(drafts, accepted)
+        self.rounds = [self.rounds[0] + drafts, self.rounds[1] + accepted]
+        if self.counts_drafts:
+            job.view.tried_tokens += min(accepted + 1, drafts)
+            job.view.drafted_tokens += drafts
+
+    def tally(self, decoding: int, dt: float) -> None:
+        """Count a step that has ended by how many did a round in it."""
+        self.by_batch[decoding] += [1.0, *self.rounds, self.prices.draft_s, dt]
+        self.rounds = [0, 0]
+
     def emit(self, job: Job, tokens: int) -> None:
         """Book emitted tokens and the gap since the last ones."""
         if job.view.emitted_tokens == 0:
@@ -222,6 +242,7 @@ class Twin(ABC, Generic[Job]):
             lookups_beyond=self.prices.lookups_beyond,
             stopped=self.stopped,
             resumes=np.array([job.resumes for job, _, _ in rows], dtype=np.int32),
+            by_batch=self.by_batch,
         )
 
 

@@ -6,11 +6,12 @@ One method per sentence of docs/model.md.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lapsbench.sim.cost import SWAP_IN, SWAP_OUT
 from lapsbench.sim.reference.common import Live, Twin
+from lapsbench.sim.reference.drafting import Drafts, together
 
 if TYPE_CHECKING:
     from lapsbench.sim.reference.ranks import View
@@ -33,6 +34,7 @@ class Step:
     decoding: list[Job]
     chunks: list[tuple[Job, int]]
     swap_s: float = 0.0
+    drafts: list[int] = field(default_factory=list)  # of those that decode
 
 
 @dataclass
@@ -136,7 +138,13 @@ class Ideal(Twin[Job]):
         """Return the seconds the step takes."""
         contexts = [job.context_tokens for job in step.decoding]
         chunks = [(tokens, job.cached_tokens) for job, tokens in step.chunks]
-        return self.prices.step(len(step.batch), contexts, chunks, step.swap_s)
+        drafts = Drafts(self.engine.draft_tokens, 0.0)  # nobody asks: whoever prefills will draft
+        if step.decoding:
+            views, runs = [job.view for job in step.decoding], [self.accept_run(job) for job in step.decoding]
+            step.drafts = self.drafting.ask(views, contexts, runs, self.now_s, self.step)
+            drafts = together(step.drafts)
+            self.ranks.system.draft_tokens = drafts.most
+        return self.prices.step(len(step.batch), contexts, chunks, step.swap_s, most=drafts.most, mean=drafts.mean)
 
     # advance --------------------------------------------------------------------------------------------------------
 
@@ -152,9 +160,10 @@ class Ideal(Twin[Job]):
             job.peak_tokens = max(job.peak_tokens, job.cached_tokens)
             if view.prefill_left_tokens == 0 and view.emitted_tokens == 0:
                 self.emit(job, 1)
-        for job in step.decoding:
-            wanted = min(self.accept_run(job), self.engine.draft_tokens) + 1
-            tokens = min(wanted, job.output_tokens - job.view.emitted_tokens)
+        for job, drafts in zip(step.decoding, step.drafts, strict=True):
+            accepted = min(self.accept_run(job), drafts)
+            self.learn(job, drafts, accepted)
+            tokens = min(accepted + 1, job.output_tokens - job.view.emitted_tokens)
             job.view.rounds += 1
             job.view.accepted_tokens += tokens - 1
             self.emit(job, tokens)
@@ -164,6 +173,7 @@ class Ideal(Twin[Job]):
             job.view.last_run_step = self.step
             if job.view.emitted_tokens == job.output_tokens:
                 self.leave(job)
+        self.tally(len(step.decoding), dt)
         self.step += 1
         self.idle_steps = 0 if progress else self.idle_steps + 1
 

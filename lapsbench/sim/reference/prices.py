@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY
+from lapsbench.sim.cost import BY_DRAFTS, DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,26 +18,63 @@ if TYPE_CHECKING:
 class Prices:
     """What a step costs, and how many look-ups were beyond the measured grid."""
 
-    def __init__(self, costs: StepCosts, draft_tokens: int) -> None:
-        self.costs, self.draft_tokens = costs, draft_tokens
+    def __init__(self, costs: StepCosts, engine: Engine) -> None:
+        self.costs, self.draft_tokens, self.varies = costs, engine.draft_tokens, bool(engine.drafts)
         self.lookups = self.lookups_beyond = 0
+        self.draft_s = 0.0
 
-    def step(self, batch: int, contexts: list[int], chunks: Iterable[tuple[int, int]], swap_s: float = 0.0) -> float:
-        """Return the seconds of a step: contexts of jobs that do a round, (tokens, cached) of those that prefill."""
-        k, m = self.draft_tokens, len(contexts)
+    def step(
+        self,
+        batch: int,
+        contexts: list[int],
+        chunks: Iterable[tuple[int, int]],
+        swap_s: float = 0.0,
+        *,
+        most: int,
+        mean: float,
+    ) -> float:
+        """Return the seconds of a step: contexts of jobs that do a round, (tokens, cached) of those that prefill.
+
+        Drafts a round: at most, and on average.
+        """
+        m = len(contexts)
         overhead = self.part(OVERHEAD, batch, 0)
         draft = verify = work = 0.0
         if m > 0:
             context = sum(contexts) / m
-            if k > 0:
-                draft = self.part(DRAFT, m, context)
-            verify = self.part(VERIFY, m, context)
+            if most > 0:
+                draft = self.part(self.row(DRAFT, most), m, context)
+            verify = self.verify(m, mean, context)
         for number, (tokens, cached) in enumerate(chunks):
             shared = m > 0 or number > 0
             work += self.chunk(PREFILL, tokens, cached, shared=shared)
-            if k > 0:
+            if most > 0:
                 work += self.chunk(DRAFT_PREFILL, tokens, cached, shared=shared)
+        self.draft_s = draft
         return overhead + draft + verify + work + swap_s
+
+    def row(self, component: int, drafts: int) -> int:
+        """Return where the times of DRAFT or VERIFY at so many drafts are."""
+        return BY_DRAFTS + 2 * drafts + (component == VERIFY) if self.varies else component
+
+    def verify(self, m: int, mean: float, context: float) -> float:
+        """Price verification; between whole numbers of drafts on a line."""
+        whole = int(mean)
+        below = self.part(self.row(VERIFY, whole), m, context)
+        if mean == whole:
+            return below
+        above = self.part(self.row(VERIFY, whole + 1), m, context)
+        return below + (mean - whole) * (above - below)
+
+    def by_drafts(self, cost_s: list[float], m: int, context: float, most: int) -> None:
+        """Write what m rounds cost with 0 drafts, with 1, and so on; no look-ups of a step."""
+
+        def at(component: int, at_context: float) -> float:
+            return max(0.0, interpolate(self.costs.context, self.costs.step_s[component, m], at_context))
+
+        for drafts in range(most + 1):
+            draft = at(self.row(DRAFT, drafts), context) if drafts > 0 else 0.0
+            cost_s[drafts] = at(OVERHEAD, 0.0) + draft + at(self.row(VERIFY, drafts), context)
 
     def part(self, component: int, batch: int, context: float) -> float:
         """Look a component up, and count whether that was beyond the measured grid."""

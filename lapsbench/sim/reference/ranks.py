@@ -40,6 +40,8 @@ class View:
     category: int = -1
     resume_s: float = 0.0
     own_tokens_per_round: float = math.nan
+    tried_tokens: int = 0
+    drafted_tokens: int = 0
 
     def __post_init__(self) -> None:
         self.last_run_s = self.arrival_s

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from lapsbench.policies.registry import vllms_own
 from lapsbench.sim.reference.blocks import Block, Holding, Memory
 from lapsbench.sim.reference.common import Live, Twin
+from lapsbench.sim.reference.common import accepted as accepted_from
+from lapsbench.sim.reference.drafting import Drafts, together
 
 if TYPE_CHECKING:
     from lapsbench.sim.reference.ranks import View
@@ -25,6 +27,7 @@ class Job(Live):
 
     computed: int = 0
     drafts: int = 0  # that its next round will verify
+    given: int = 0  # drafts, when it last was
     placeholders: int = 0
     in_flight: int = 0  # tokens in steps that have not ended
     stale: int = 0  # of these, tokens of steps composed before its memory was taken
@@ -53,6 +56,8 @@ class Part:
     emits: bool = False
     left: int = 0  # to prefill after it
     emitted: int = 0
+    given: int = 0  # drafts, of which the step may have had room for some
+    next_drafts: int = 0  # for its next round
 
 
 @dataclass
@@ -62,6 +67,7 @@ class Step:
     number: int
     parts: list[Part] = field(default_factory=list)
     dropped: list[Job] = field(default_factory=list)
+    drafts: int = 0  # a round, as was said when the step before it was composed
     began_s: float = 0.0
     ended_s: float = 0.0
 
@@ -83,6 +89,7 @@ class Vllm(Twin[Job]):
         self.running: list[Job] = []
         self.waiting: list[Job] = []
         self.steps: deque[Step] = deque()
+        self.next_drafts = engine.draft_tokens
 
     def job(self, request: int, view: View, output_tokens: int, client: int) -> Job:
         """Return a new job."""
@@ -187,6 +194,8 @@ class Vllm(Twin[Job]):
         self.schedule_running(step)
         if len(step.dropped) == asked_out:
             self.schedule_waiting(step)
+        if step.parts:
+            self.say_drafts(step)
         for part in step.parts:
             self.commit(part)
         for job in step.dropped:
@@ -194,6 +203,29 @@ class Vllm(Twin[Job]):
             if not job.running:
                 job.view.prefill_left_tokens -= len(self.found(job)) * self.engine.block_tokens
         return step
+
+    def say_drafts(self, step: Step) -> None:
+        """Fix how many tokens are drafted after this step: by who is in it, prefills included."""
+        jobs = [part.job for part in step.parts]
+        runs = [self.next_run(part) for part in step.parts] if self.drafting.oracle else []
+        drafts = self.drafting.ask(
+            [job.view for job in jobs], [job.context_tokens for job in jobs], runs, self.now_s, step.number
+        )
+        for part, more in zip(step.parts, drafts, strict=True):
+            part.next_drafts = more
+        step.drafts, self.next_drafts = self.next_drafts, max(drafts)
+        self.ranks.system.draft_tokens = step.drafts
+
+    def next_run(self, part: Part) -> int:
+        """Return what a job would accept after its part, as far as it is known: -1 where it does no round."""
+        job = part.job
+        emitted, target = job.view.emitted_tokens, job.context_tokens + job.placeholders
+        if job.request in self.finished or part.cached + part.tokens < target:
+            return -1
+        accepted = 0 if part.padded else min(self.accept_run(job), part.drafts)
+        if emitted + 1 + accepted >= job.output_tokens:
+            return -1
+        return accepted_from(self.work, job.request, emitted + 1 + accepted)
 
     def schedule_running(self, step: Step) -> None:
         """Let running jobs grow, in their order; one that lacks memory takes it from the last of them."""
@@ -214,7 +246,7 @@ class Vllm(Twin[Job]):
             self.name(job, job.computed + tokens)
             drafts = max(0, min(job.drafts, tokens + job.computed - job.context_tokens - job.placeholders))
             job.drafts = 0
-            self.add(step, Part(job, job.computed, tokens, drafts))
+            self.add(step, Part(job, job.computed, tokens, drafts, given=job.given))
             place += 1
 
     def surely_done(self, job: Job) -> bool:
@@ -253,7 +285,7 @@ class Vllm(Twin[Job]):
             computed = len(row) * self.engine.block_tokens
             room = min(self.tokens, self.slots - spare)
             tokens = job.context_tokens - computed
-            padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0)
+            padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0) and not self.drafting.varies
             if padded and computed + k + 2 <= self.limit:
                 tokens += k  # a batch of rounds alone runs faster
                 if tokens > room:
@@ -311,7 +343,7 @@ class Vllm(Twin[Job]):
             job.prefilling = False
             if self.asynchronous:
                 job.placeholders += 1 + part.drafts
-                job.drafts = self.engine.draft_tokens
+                job.drafts = job.given = part.next_drafts
 
     # run and book ---------------------------------------------------------------------------------------------------
 
@@ -320,9 +352,14 @@ class Vllm(Twin[Job]):
         step.began_s = self.now_s
         contexts = [part.job.context_tokens for part in step.parts if part.round]
         chunks = [(part.tokens, part.cached) for part in step.parts if not part.round]
-        self.now_s += self.prices.step(len(step.parts), contexts, chunks)
+        drafts = Drafts(step.drafts, step.drafts)
+        if self.drafting.for_each and contexts:
+            drafts = together([part.given for part in step.parts if part.round])
+        price_s = self.prices.step(len(step.parts), contexts, chunks, most=drafts.most, mean=drafts.mean)
+        self.now_s += price_s
         step.ended_s = self.now_s
         progress = [self.book(step, part) for part in step.parts]
+        self.tally(len(contexts), price_s)
         self.idle_steps = 0 if any(progress) else self.idle_steps + 1
         if self.log is not None:
             self.log.append(step)
@@ -343,6 +380,7 @@ class Vllm(Twin[Job]):
                 job.placeholders -= part.drafts - accepted if self.asynchronous else 0
             part.emitted = min(1 + accepted, job.output_tokens - view.emitted_tokens)
             if part.round:
+                self.learn(job, part.drafts, accepted)
                 view.rounds += 1
                 view.accepted_tokens += part.emitted - 1
             elif view.emitted_tokens:
@@ -352,7 +390,7 @@ class Vllm(Twin[Job]):
                 job.placeholders -= part.emitted
                 self.memory.name(job.request, job.holding, job.computed - job.placeholders)
             elif not self.asynchronous and not job.chunked:
-                job.drafts = self.engine.draft_tokens
+                job.drafts = job.given = part.next_drafts
         view.prefill_left_tokens = view.prefill_left_tokens + part.emitted if stale else part.left
         view.attained_s += step.ended_s - step.began_s
         view.last_run_s, view.last_run_step, job.ran = self.now_s, step.number, True

@@ -238,6 +238,7 @@ def come_back(sim: Any, job: int) -> None:
     """Let a parked job run again: it has its memory."""
     parked, own = ints(sim.spare_at), own_of(sim, job)
     own.parked, own.in_batch = 0, 1
+    sim.uniform = 0
     sim.in_parked -= 1
     for i in range(sim.in_parked + 1):
         if parked[i] == job:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from lapsbench.core import UNLIMITED
-from lapsbench.policies.pointers import floats, ints, job_at, longs
+from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
+from lapsbench.sim.alone import accept_run
+from lapsbench.sim.drafting import ask, forget_who_would, show_policy, would_accept
 from lapsbench.sim.heap import pop
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import own_at, own_of, part_at, view_of
 from lapsbench.sim.queue import enheap, fresh, unwait, wait
-from lapsbench.sim.state import PRIORITY
+from lapsbench.sim.state import PRIORITY, STEPS_UNDER_WAY
 from lapsbench.sim.timers import schedule
 from lapsbench.sim.vllm.blocks import adopt, blocks_of, found, take
 from lapsbench.sim.vllm.choose import choose, drop, note_peak, sort
@@ -27,7 +29,7 @@ LONGEST = UNLIMITED // 2
 
 
 @inlined
-def compose(rank: Any, sim: Any) -> int:
+def compose(rank: Any, control: Any, sim: Any) -> int:
     """Compose a step behind those under way; return for how many jobs it does something."""
     choose(rank, sim)
     sim.first_part, sim.in_parts, sim.rounds = sim.max_batch * (sim.step & 1), 0, 0
@@ -35,7 +37,7 @@ def compose(rank: Any, sim: Any) -> int:
     sim.tokens_left = sim.slots_left = sim.batched_tokens
     if steady(sim):
         sim.rounds = sim.in_batch
-        sim.tokens_left -= sim.in_batch * (1 + sim.draft_tokens)
+        sim.tokens_left -= sim.in_batch * (1 + sim.next_drafts)
         sim.slots_left = sim.tokens_left - sim.in_batch * sim.drafting_slots
     else:
         if sim.unsorted:
@@ -44,6 +46,8 @@ def compose(rank: Any, sim: Any) -> int:
         schedule_running(sim)
     if sim.in_wait > 0 and sim.in_batch < sim.max_batch and sim.in_dropped == asked_out:
         schedule_waiting(sim)
+    if sim.varies and sim.rounds + sim.in_parts > 0:
+        say_drafts(control, sim)
     for i in range(sim.in_parts):
         commit(sim, part_at(sim.parts_at, sim.first_part + i))
     for i in range(sim.in_dropped):
@@ -54,9 +58,9 @@ def compose(rank: Any, sim: Any) -> int:
 @inlined
 def steady(sim: Any) -> bool:
     """Say whether everybody in the batch can do a whole round, and see to it that there is memory for it."""
-    if sim.asynchronous or sim.in_chunk > 0:
+    if sim.asynchronous or sim.in_chunk > 0 or sim.for_each or not sim.uniform:
         return False
-    if sim.in_batch * (1 + sim.draft_tokens + sim.drafting_slots) > sim.batched_tokens:
+    if sim.in_batch * (1 + sim.next_drafts + sim.drafting_slots) > sim.batched_tokens:
         return False
     if sim.context_limit < LONGEST and not grow_all(sim):
         return False
@@ -77,7 +81,7 @@ def count_context(sim: Any) -> None:
 @jit
 def grow_all(sim: Any) -> bool:
     """Give everybody in the batch memory for a whole round, if nobody is too near the limit and there is enough."""
-    blocks, need, k = longs(sim.running_block_at), np.int64(0), sim.draft_tokens
+    blocks, need, k = longs(sim.running_block_at), np.int64(0), sim.next_drafts
     for i in range(sim.in_batch):
         own = own_at(blocks[i], 0)
         context = own.prompt_tokens + np.int64(job_at(blocks[i], 0).emitted_tokens)
@@ -102,7 +106,7 @@ def grow_all(sim: Any) -> bool:
 @inlined
 def needed(sim: Any, own: Any, context: int) -> int:
     """Return the blocks a job lacks for a whole round."""
-    lacking = blocks_of(sim, slots_of(sim, context + sim.draft_tokens)) - own.held_blocks
+    lacking = blocks_of(sim, slots_of(sim, context + sim.next_drafts)) - own.held_blocks
     return max(np.int64(0), lacking)
 
 
@@ -117,6 +121,53 @@ def note_left(sim: Any, job: int) -> None:
 
 
 @jit
+def say_drafts(control: Any, sim: Any) -> None:
+    """Fix how many tokens are drafted after this step: by who is in it, prefills included."""
+    contexts, size = (sim.context_tokens if sim.rounds > 0 else np.int64(0)), sim.rounds + sim.in_parts
+    for i in range(sim.in_parts):
+        part = part_at(sim.parts_at, sim.first_part + i)
+        contexts += own_of(sim, part.job).prompt_tokens + np.int64(view_of(sim, part.job).emitted_tokens)
+        longs(sim.asked_at)[i] = longs(sim.blocks_at)[part.job]
+    if sim.wants_runs:
+        look_ahead(sim)
+    most = ask(control, sim, size, contexts, sim.step)
+    for i in range(sim.in_parts):
+        part = part_at(sim.parts_at, sim.first_part + i)
+        part.next_drafts = np.int64(ints(sim.chosen_at)[i]) if sim.for_each else most
+    show_policy(sim, sim.next_drafts)
+    place = sim.step % STEPS_UNDER_WAY
+    longs(sim.sizes_at)[STEPS_UNDER_WAY + place] = sim.next_drafts
+    longs(sim.sizes_at)[2 * STEPS_UNDER_WAY + place] = most
+    sim.next_drafts = most
+    sim.uniform = size == sim.in_batch
+
+
+@jit
+def look_ahead(sim: Any) -> None:
+    """Count what the requests of this step would accept after it, as far as it is known what they emit in it."""
+    forget_who_would(sim)
+    blocks = longs(sim.running_block_at)
+    for i in range(sim.rounds):
+        after(sim, own_at(blocks[i], 0), job_at(blocks[i], 0), sim.next_drafts)
+    for i in range(sim.in_parts):
+        part = part_at(sim.parts_at, sim.first_part + i)
+        own, view = own_of(sim, part.job), view_of(sim, part.job)
+        target = np.int64(own.prompt_tokens) + view.emitted_tokens + own.placeholders
+        if np.int64(part.cached) + part.tokens >= target:
+            after(sim, own, view, np.int64(part.drafts))
+
+
+@inlined
+def after(sim: Any, own: Any, view: Any, drafts: int) -> None:
+    """Count what a request would accept once this many drafts of it have been verified."""
+    emitted, runs = np.int64(view.emitted_tokens), octets(own.recording_at)
+    run = accept_run(runs, own.recording_tokens, own.recording_shift, emitted)
+    emitted += 1 + min(run, drafts)
+    if emitted < own.output_tokens:
+        would_accept(sim, accept_run(runs, own.recording_tokens, own.recording_shift, emitted), 1)
+
+
+@jit
 def schedule_running(sim: Any) -> None:
     """Let running jobs grow, in their order; one that lacks memory takes it from the last of them."""
     spare, place = sim.drafting_slots, 0
@@ -125,7 +176,7 @@ def schedule_running(sim: Any) -> None:
         own = own_of(sim, job)
         context = np.int64(own.prompt_tokens) + view_of(sim, job).emitted_tokens
         if not (own.prefilling or sim.asynchronous):
-            own.computed_tokens, own.drafts = context - 1, sim.draft_tokens
+            own.computed_tokens, own.drafts = context - 1, own.given if sim.varies else sim.draft_tokens
             note_peak(sim, own)
         computed = np.int64(own.computed_tokens)
         expected = context + own.placeholders
@@ -149,6 +200,7 @@ def schedule_running(sim: Any) -> None:
         drafts = max(np.int64(0), min(np.int64(own.drafts), tokens + computed - expected))
         own.drafts = 0
         add(sim, job, computed, tokens, drafts, 0)
+        part_at(sim.parts_at, sim.first_part + sim.in_parts - 1).given = own.given
         place += 1
 
 
@@ -238,7 +290,7 @@ def schedule_waiting(sim: Any) -> None:
         computed = row * sim.block_tokens
         room = min(sim.tokens_left, sim.slots_left - spare)
         tokens = context - computed
-        padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0)
+        padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0) and not sim.varies
         padded = padded and computed + k + 2 <= sim.context_limit
         if padded:
             tokens += k  # a batch of rounds alone runs faster
@@ -306,4 +358,4 @@ def commit(sim: Any, part: Any) -> None:
         own.prefilling = 0
         if sim.asynchronous:
             own.placeholders += 1 + part.drafts
-            own.drafts = sim.draft_tokens
+            own.drafts = own.given = part.next_drafts if sim.varies else sim.draft_tokens

@@ -13,23 +13,31 @@ from lapsbench.core import FINISHED
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
+from lapsbench.sim.drafting import note_round, row_of, tally, verify_price
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
 from lapsbench.sim.prices import chunk_price, step_price
 from lapsbench.sim.queue import unwait
-from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED, WAITING
+from lapsbench.sim.state import (
+    BY_STEP,
+    BY_TIME,
+    DONE,
+    GOING,
+    NAN_RANK,
+    OVERRUN,
+    STALLED,
+    STEPS_UNDER_WAY,
+    WAITING,
+)
 from lapsbench.sim.timers import review
 from lapsbench.sim.vllm.blocks import release
 from lapsbench.sim.vllm.compose import compose
 from lapsbench.sim.weighing import count_work
 
-STEPS_UNDER_WAY = 2
-"""Under async scheduling: the one that runs, and the one composed meanwhile."""
-
 
 @jit
-def advance(rank: Any, sim: Any, steps: int) -> int:
+def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
     """Run at most `steps` steps; say whether there is more to do."""
     last = sim.step + steps
     while sim.step < last:
@@ -39,7 +47,7 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
                 return DONE
             sim.now_s = floats(sim.arrival_s_at)[sim.next_request]
             continue
-        state = take_step(rank, sim)
+        state = take_step(rank, control, sim)
         if sim.culprit >= 0:
             return NAN_RANK
         if state != GOING:
@@ -52,14 +60,14 @@ def advance(rank: Any, sim: Any, steps: int) -> int:
 
 
 @inlined
-def take_step(rank: Any, sim: Any) -> int:
+def take_step(rank: Any, control: Any, sim: Any) -> int:
     """Compose a step; run the oldest when as many are composed as there may be, or nothing more can be."""
     parts = 0
     sim.in_dropped = 0
     if sim.in_batch + sim.in_wait > 0:
         if timer_at(sim.timers_at, BY_TIME).end + timer_at(sim.timers_at, BY_STEP).end > 0:
             review(rank, sim)
-        parts = compose(rank, sim)
+        parts = compose(rank, control, sim)
     if parts > 0:
         longs(sim.sizes_at)[sim.step % STEPS_UNDER_WAY] = sim.in_parts
         sim.under_way += 1
@@ -81,11 +89,21 @@ def run_step(sim: Any, step: int) -> None:
     """Let time pass, and book what the step did."""
     first, size = sim.max_batch * (step % STEPS_UNDER_WAY), longs(sim.sizes_at)[step % STEPS_UNDER_WAY]
     began_s = sim.now_s
-    sim.now_s += price(sim, first, size)
+    more = sim.draft_tokens
+    if sim.varies:
+        place = step % STEPS_UNDER_WAY
+        sim.drafts = longs(sim.sizes_at)[STEPS_UNDER_WAY + place]
+        more = longs(sim.sizes_at)[2 * STEPS_UNDER_WAY + place]
+    decoding, price_s = price(sim, first, size)
+    sim.now_s += price_s
+    sim.step_drafted, sim.step_accepted, sim.learnt = sim.rounds * sim.drafts, 0, sim.rounds
     dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
     progress = sim.rounds > 0
     if sim.rounds > 0:
-        do_rounds(sim, dt, step)
+        if sim.varies:
+            do_varying_rounds(sim, dt, step, more)
+        else:
+            do_rounds(sim, dt, step, more, False)
     ended = False
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
@@ -99,19 +117,34 @@ def run_step(sim: Any, step: int) -> None:
         close_ranks(sim)
     sim.all_ran = not sim.asynchronous and size + sim.rounds >= sim.in_batch and sim.rounds > 0
     sim.rounds = 0
+    tally(sim, decoding, sim.learnt, sim.draft_s, price_s)
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
 
+@jit
+def do_varying_rounds(sim: Any, dt: float, step: int, more: int) -> None:
+    """As `do_rounds`, where drafts vary: apart, a loop of which the common one would be a fifth slower."""
+    do_rounds(sim, dt, step, more, True)
+
+
 @inlined
-def do_rounds(sim: Any, dt: float, step: int) -> None:
-    """Let the first of the batch do the whole round they were given; who has all its tokens leaves."""
+def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool) -> None:
+    """Let the first of the batch do the whole round they were given; who has all its tokens leaves.
+
+    `more`: drafts for their next round.
+    """
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
-    now_s, charged, k = sim.now_s, sim.charged, sim.draft_tokens
-    kept, context = 0, sim.context_tokens
+    now_s, charged, k = sim.now_s, sim.charged, sim.drafts
+    kept, context, accepted = 0, sim.context_tokens, np.int64(0)
     for i in range(sim.rounds):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         run = min(accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted), k)
+        accepted += run
+        if varies:
+            note_round(sim, view, k, run, False)
+            if more != k:
+                own.given = more
         tokens = min(run + 1, own.output_tokens - emitted)
         own.final_tokens = own.prompt_tokens + emitted
         emitted += tokens
@@ -139,6 +172,7 @@ def do_rounds(sim: Any, dt: float, step: int) -> None:
             kept += 1
         sim.in_batch = kept
     sim.context_tokens = context
+    sim.step_accepted = accepted
 
 
 @inlined
@@ -148,9 +182,9 @@ def gone(sim: Any, job: int) -> bool:
 
 
 @inlined
-def price(sim: Any, first: int, size: int) -> float:
-    """Return the seconds a step takes."""
-    k, decoding, contexts = sim.draft_tokens, sim.rounds, np.int64(0)
+def price(sim: Any, first: int, size: int) -> tuple[int, float]:
+    """Return how many do a round in a step, and the seconds it takes."""
+    decoding, contexts, most, given = sim.rounds, np.int64(0), np.int64(0), np.int64(0)
     if decoding > 0:
         contexts = sim.context_tokens
     for i in range(first, first + size):
@@ -158,16 +192,25 @@ def price(sim: Any, first: int, size: int) -> float:
         if part.round:
             decoding += 1
             contexts += context_of(sim, part.job)
+            most, given = max(most, np.int64(part.given)), given + part.given
     overhead = step_price(sim, OVERHEAD, sim.rounds + size, 0.0)
     draft = verify = work = 0.0
     if decoding > 0:
-        mean = contexts / decoding
-        if k > 0:
-            draft = step_price(sim, DRAFT, decoding, mean)
-        verify = step_price(sim, VERIFY, decoding, mean)
+        context = contexts / decoding
+        if not sim.for_each:
+            most, given = sim.drafts, sim.drafts * decoding
+        if most > 0:
+            draft = step_price(sim, row_of(sim, DRAFT, most), decoding, context)
+        if sim.varies:
+            verify = verify_price(sim, decoding, given / decoding, context)
+        else:
+            verify = step_price(sim, VERIFY, decoding, context)
+    else:
+        most = sim.drafts
     if decoding < sim.rounds + size:
-        work = prefill(sim, first, size, decoding > 0)
-    return overhead + draft + verify + work
+        work = prefill(sim, first, size, decoding > 0, most > 0)
+    sim.draft_s = draft
+    return decoding, overhead + draft + verify + work
 
 
 @inlined
@@ -179,7 +222,7 @@ def context_of(sim: Any, job: int) -> int:
 
 
 @jit
-def prefill(sim: Any, first: int, size: int, shared: bool) -> float:
+def prefill(sim: Any, first: int, size: int, shared: bool, drafting: bool) -> float:
     """Price the chunks of a step."""
     work = 0.0
     for i in range(first, first + size):
@@ -188,7 +231,7 @@ def prefill(sim: Any, first: int, size: int, shared: bool) -> float:
             continue
         tokens, cached = np.int64(part.tokens), np.int64(part.cached)
         work += chunk_price(sim, PREFILL, tokens, cached, shared)
-        if sim.draft_tokens > 0:
+        if drafting:
             work += chunk_price(sim, DRAFT_PREFILL, tokens, cached, shared)
         shared = True
     return work
@@ -246,10 +289,28 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
             own.placeholders -= drafts - accepted
     emitted = min(1 + accepted, own.output_tokens - before)
     if part.round:
+        sim.step_drafted += drafts
+        sim.step_accepted += accepted
+        sim.learnt += 1
+        if sim.counts_places or sim.counts_drafts:
+            note_round(sim, view, drafts, accepted, True)
         view.rounds += 1
         view.accepted_tokens += emitted - 1
     elif before > 0:
         own.resumes += emitted
+    book_tokens(sim, own, view, before, emitted)
+    if sim.asynchronous:
+        if not stale:
+            own.placeholders -= emitted
+            own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
+    else:
+        own.drafts = own.given = part.next_drafts if sim.varies else sim.draft_tokens
+    return emitted
+
+
+@inlined
+def book_tokens(sim: Any, own: Any, view: Any, before: int, emitted: int) -> None:
+    """Book emitted tokens and the gap since the last ones."""
     if before == 0:
         own.first_token_s = sim.now_s
     view.emitted_tokens = before + emitted
@@ -260,13 +321,6 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
         if not gap <= own.itl_max_s:  # also where there is none yet
             own.itl_max_s = gap
     own.last_emit_s = sim.now_s
-    if sim.asynchronous:
-        if not stale:
-            own.placeholders -= emitted
-            own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
-    else:
-        own.drafts = sim.draft_tokens
-    return emitted
 
 
 @jit

@@ -1,0 +1,179 @@
+"""How many tokens a step drafts, compiled: a controller, asked, and what it is told of rounds that have ended.
+
+Same arithmetic, in the same order, as the twin's. In the names of arguments, `sim` is a `state.SIM` record.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from lapsbench.core import TALLY
+from lapsbench.policies.pointers import floats, ints, longs, step_at, system_at
+from lapsbench.sim.cost import BY_DRAFTS, OVERHEAD, VERIFY
+from lapsbench.sim.jit import inlined, jit
+from lapsbench.sim.prices import step_price
+
+COUNTS = len(TALLY)
+
+
+@inlined
+def row_of(sim: Any, component: int, drafts: int) -> int:
+    """Return where the times of DRAFT or VERIFY at so many drafts are."""
+    if not sim.varies:
+        return component
+    return BY_DRAFTS + 2 * drafts + (1 if component == VERIFY else 0)
+
+
+@inlined
+def verify_price(sim: Any, batch: int, mean: float, context: float) -> float:
+    """Price verification; between whole numbers of drafts on a line."""
+    whole = np.int64(mean)
+    below = step_price(sim, row_of(sim, VERIFY, whole), batch, context)
+    if mean == whole:
+        return below
+    above = step_price(sim, row_of(sim, VERIFY, whole + 1), batch, context)
+    return below + (mean - whole) * (above - below)
+
+
+@inlined
+def scheduled(sim: Any, batch: int, context: float) -> int:
+    """Return what the schedule says; without one, the most."""
+    if sim.bands == 0:
+        return sim.draft_tokens
+    edges, band = longs(sim.schedule_edges_at), sim.bands - 1
+    while band > 0 and edges[band] > context:
+        band -= 1
+    return np.int64(ints(sim.schedule_drafts_at)[batch * sim.bands + band])
+
+
+@jit
+def ask(control: Any, sim: Any, batch: int, contexts: int, number: int) -> int:
+    """Ask for the drafts of `batch` requests; `sim.asked_at` lists them where each is asked for. Return the most."""
+    view, context = step_at(sim.step_view_at, 0), contexts / batch
+    view.now_s, view.number, view.batch, view.context_tokens = sim.now_s, number, batch, context
+    view.scheduled = scheduled(sim, batch, context)
+    if sim.wants_costs:
+        by_drafts(sim, batch, context)
+    most = control(sim.asked_at, sim.chosen_at, batch, sim.step_view_at)
+    if math.isnan(most):
+        sim.culprit, most = sim.requests, 0.0
+    view.rounds = view.accepted_tokens = 0
+    view.draft_tokens = np.int64(most)
+    return np.int64(most)
+
+
+@jit
+def mean_of(sim: Any, count: int) -> float:
+    """Return the mean of what was chosen for each."""
+    total = np.int64(0)
+    for i in range(count):
+        total += ints(sim.chosen_at)[i]
+    return total / count
+
+
+@inlined
+def show_policy(sim: Any, drafts: int) -> None:
+    """Show the policy what the step drafts."""
+    system_at(sim.system_at, 0).draft_tokens = drafts
+
+
+@jit
+def by_drafts(sim: Any, batch: int, context: float) -> None:
+    """Write what so many rounds cost with 0 drafts, with 1, and so on; no look-ups of a step."""
+    cost_s, knots, times = step_at(sim.step_view_at, 0).cost_s, floats(sim.context_at), floats(sim.step_s_at)
+    size, rows = sim.contexts, sim.max_batch + 1
+    left, fraction = np.int64(0), 0.0
+    if size > 1 and context > knots[0]:  # where all of them are looked up
+        left = size - 2
+        while left > 0 and knots[left] > context:
+            left -= 1
+        fraction = (context - knots[left]) / (knots[left + 1] - knots[left])
+    overhead = max(0.0, times[(OVERHEAD * rows + batch) * size])  # no knot lies below a context of 0
+    for drafts in range(sim.draft_tokens + 1):
+        first = ((BY_DRAFTS + 2 * drafts) * rows + batch) * size + left
+        draft = between(times, first, fraction, size) if drafts > 0 else 0.0
+        cost_s[drafts] = overhead + draft + between(times, first + rows * size, fraction, size)
+
+
+@inlined
+def between(times: Any, at: int, fraction: float, size: int) -> float:
+    """Return the time at a fraction of the way from one knot to the next, at least zero."""
+    below = times[at]
+    if size == 1 or fraction == 0.0:
+        return max(0.0, below)
+    return max(0.0, below + fraction * (times[at + 1] - below))
+
+
+@inlined
+def would_accept(sim: Any, run: int, more: int) -> None:
+    """Count a request that would accept so many drafts."""
+    counts = step_at(sim.step_view_at, 0).would_accept
+    for j in range(run + 1):
+        counts[j] += more
+
+
+@jit
+def forget_who_would(sim: Any) -> None:
+    """Begin to count anew."""
+    counts = step_at(sim.step_view_at, 0).would_accept
+    for j in range(sim.draft_tokens + 1):
+        counts[j] = 0.0
+
+
+@inlined
+def note_round(sim: Any, view: Any, drafts: int, accepted: int, alone: bool) -> None:
+    """Note a round that has ended, where somebody reads it: so many drafts were verified, so many accepted.
+
+    `alone`: not all rounds of the step have as many drafts.
+    """
+    if sim.counts_places:
+        if alone:
+            note_places(sim, drafts, accepted)
+        else:
+            longs(sim.runs_at)[accepted] += 1  # `fold` makes of it what it means
+    if sim.counts_drafts:
+        view.tried_tokens += min(accepted + 1, drafts)
+        view.drafted_tokens += drafts
+
+
+@inlined
+def note_places(sim: Any, drafts: int, accepted: int) -> None:
+    """Note a round by the place of the drafts that were judged."""
+    step = step_at(sim.step_view_at, 0)
+    for j in range(1, min(accepted + 1, drafts) + 1):
+        step.tried[j] += 1.0
+        if j <= accepted:
+            step.passed[j] += 1.0
+
+
+@inlined
+def tally(sim: Any, decoding: int, rounds: int, draft_s: float, dt: float) -> None:
+    """Count a step that has ended by how many did a round in it, and show the controller what came of its rounds."""
+    row = floats(sim.tally_at + decoding * 8 * COUNTS)
+    row[0] += 1.0
+    row[1] += sim.step_drafted
+    row[2] += sim.step_accepted
+    row[3] += draft_s
+    row[4] += dt
+    if sim.varies:
+        step = step_at(sim.step_view_at, 0)
+        step.rounds += rounds
+        step.accepted_tokens += sim.step_accepted
+        if sim.counts_places and not sim.for_each:
+            fold(sim, sim.drafts)
+
+
+@jit
+def fold(sim: Any, drafts: int) -> None:
+    """Note rounds of so many drafts each, counted by how many were accepted."""
+    counts, reached, step = longs(sim.runs_at), np.int64(0), step_at(sim.step_view_at, 0)
+    for accepted in range(drafts, -1, -1):  # those who accepted so many, then those who accepted more, too
+        reached += counts[accepted]
+        counts[accepted] = 0
+        if accepted < drafts:
+            step.tried[accepted + 1] += reached
+        if accepted > 0:
+            step.passed[accepted] += reached

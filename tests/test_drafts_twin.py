@@ -1,0 +1,143 @@
+"""Where drafts vary from step to step: kernel == twin; a constant schedule is the constant; nothing is lost."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drafting import CONTROLLERS, by_batch, controlled, scheduled
+from hypothesis import assume, given, seed, settings
+from hypothesis import strategies as st
+from specimens import THIRD_PARTY, VARIANTS
+from strategies import differences, scenarios
+from vllm_cases import Ask, cases
+
+from lapsbench.core import FINISHED
+from lapsbench.policies.registry import builtin, find
+from lapsbench.sim.reference import Ideal, Vllm
+from lapsbench.sim.reference.common import accepted
+
+SPECS = [*builtin(), *VARIANTS]
+BOTH = ("recompute", "keep")
+DRAWN = {"ideal": scenarios(), "sync": cases(Ask(scheduling=("sync",), on_preempt=BOTH))}
+DRAWN["async"] = cases(Ask(scheduling=("async",), on_preempt=BOTH))
+
+
+def check(property_of, drawn, examples, name):
+    """Hold a property of drawn scenarios; each name draws others."""
+
+    @seed(zlib.crc32(name.encode()))
+    @settings(deadline=None, derandomize=True, database=None, max_examples=examples)
+    @given(drawn)
+    def holds(scenario):
+        property_of(scenario)
+
+    holds()
+
+
+def same(found, examples, drawn, name):
+    def kernel_is_twin(scenario):
+        assert not differences(scenario.replay(found), scenario.twin(found)), scenario.engine
+
+    check(kernel_is_twin, drawn, examples, f"{found.name} {dict(found.parameters)} {name}")
+
+
+@pytest.mark.parametrize("rules", DRAWN)
+@pytest.mark.parametrize("spec", SPECS)
+def test_kernel_equals_twin_under_a_schedule(spec, rules):
+    same(find(spec), 6, scheduled(DRAWN[rules]), rules)
+
+
+@pytest.mark.parametrize("found", THIRD_PARTY, ids=lambda found: found.name)
+def test_kernel_equals_twin_under_a_schedule_and_a_third_partys_policy(found):
+    same(found, 6, scheduled(DRAWN["ideal"]), "third")
+
+
+@pytest.mark.parametrize("rules", DRAWN)
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_kernel_equals_twin_under_a_controller(controller, rules):
+    for spec in ("fcfs", "srpt", "laps-sd"):
+        same(find(spec), 6, DRAWN[rules].map(lambda it: controlled(it, controller)), f"{controller} {rules}")
+
+
+@pytest.mark.parametrize("spec", ["fcfs", "priority", "srpt"])
+def test_kernel_equals_twin_under_many_schedules_of_vllm(spec):
+    same(find(spec), 60, scheduled(DRAWN["sync"]), "many")
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_constant_schedule_is_the_constant_on_the_ideal_engine(spec):
+    def constant(scenario):
+        found, engine = find(spec), scenario.engine
+        other = by_batch(scenario, f"1-2:{engine.draft_tokens},3-:{engine.draft_tokens}")
+        for one, two in ((scenario.replay, other.replay), (scenario.twin, other.twin)):
+            assert not differences(one(found), two(found))
+
+    check(constant, DRAWN["ideal"], 4, spec)
+
+
+@pytest.mark.parametrize("scheduling", ["sync", "async"])
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_constant_schedule_is_the_constant_under_vllms_rules_where_nothing_is_padded(spec, scheduling):
+    def constant(scenario):
+        found = find(spec)
+        twin = Vllm(*scenario.ready(found), log=[])
+        outcome = twin.run()
+        assume(
+            not any(part.padded for step in twin.log for part in step.parts)
+        )  # while a schedule is on, vLLM does not
+        other = by_batch(scenario, f"1-:{scenario.engine.draft_tokens}")
+        assert not differences(outcome, other.twin(found))
+        assert not differences(scenario.replay(found), other.replay(found))
+
+    check(constant, DRAWN[scheduling], 4, spec)
+
+
+class Walked(Ideal):
+    """An ideal engine that holds every round to the recording."""
+
+    def learn(self, job, drafts, ran):
+        assert ran == min(accepted(self.work, job.request, job.view.emitted_tokens), drafts)
+        super().learn(job, drafts, ran)
+
+
+@pytest.mark.parametrize("rules", DRAWN)
+def test_no_token_is_lost_and_every_round_walks_the_recording_at_its_drafts(rules):
+    def conserved(scenario):
+        kind = Walked if rules == "ideal" else Vllm
+        outcome = kind(*scenario.ready(find("fcfs"))).run()
+        done = outcome.status == FINISHED
+        emitted = outcome.rounds + outcome.accepted_tokens + outcome.resumes
+        assert np.array_equal(1 + emitted[done], scenario.work.output_tokens[done])
+        assert outcome.by_batch[:, 2].sum() >= outcome.accepted_tokens.sum()
+        assert np.all(outcome.by_batch[:, 1] >= outcome.by_batch[:, 2])
+        assert outcome.by_batch[:, 0].sum() == outcome.steps or outcome.stopped
+
+    check(conserved, scheduled(DRAWN[rules]), 40, rules)
+
+
+def test_no_drafts_in_a_step_cost_nothing():
+    def free(scenario):
+        found = find("fcfs")
+        none = replace(scenario, engine=replace(scenario.engine, draft_tokens=0))
+        outcome = by_batch(none, "1-:0").replay(found)
+        assert not differences(outcome, none.replay(found))
+        assert outcome.by_batch[:, 3].sum() == 0
+
+    check(free, DRAWN["ideal"], 20, "none")
+
+
+@pytest.mark.parametrize("rules", DRAWN)
+def test_a_schedule_that_never_changes_its_mind_costs_what_its_number_does(rules):
+    # one range is out of reach: most_drafts, and with it the memory, is larger, and nothing else may change
+    def unreachable(scenario):
+        found = find("srpt")
+        engine = replace(scenario.engine, kv_tokens=0, max_model_len=0)
+        assume(not (rules != "ideal" and engine.draft_tokens == 0))
+        one = by_batch(replace(scenario, engine=engine), "1-9:2")
+        two = by_batch(replace(scenario, engine=engine), "1-9:2,10-:8")
+        assert not differences(one.replay(found), two.replay(found))
+
+    check(unreachable, st.one_of(DRAWN[rules]), 10, rules)
