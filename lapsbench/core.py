@@ -461,7 +461,7 @@ class Outcome:
         alone_s: float64 [N], JCT on an idle engine: the unit of slowdown.
         resumes: int32 [N], tokens emitted by completing a recomputation, as vLLM does; rounds emit the others, all but
             the first.
-        by_batch: float64 [max_batch + 1, TALLY], by how many did a round in a step.
+        by_batch: float64 [max_batch + 1, TALLY], by how many did a round in a step; zeros with a fixed k.
         steps, makespan_s: of the whole run.
         lookups, lookups_beyond: cost look-ups, and those beyond the measured grid.
         stopped: why the run ended early, or "".

@@ -264,7 +264,7 @@ BAD = [
     ("run into a file", "--out a_file", ERROR, "a_file", "Not a directory"),
     ("run among other files", "--out foreign", ERROR, "foreign", "no run", "empty --out"),
     ("run into a web app", "--out web_app", ERROR, "web_app", "manifest.json", "empty --out"),
-    ("KV memory for nobody", "--engine ideal --kv-tokens 3", ERROR, "--kv-tokens 3", "finishes no request", "73"),
+    ("KV memory for nobody", "--engine ideal --kv-tokens 3 -q", ERROR, "--kv-tokens 3", "finishes no request", "73"),
     # the scenario file
     ("no such scenario", "replay missing.toml", ERROR, "missing.toml", "No such file"),
     ("folder as scenario", "replay folder", ERROR, "folder", "Is a directory"),

@@ -83,9 +83,9 @@ def run_step(control: Any, sim: Any) -> None:
         progress |= finish_chunks(sim)
     if sim.varies:
         emit_varying(sim, dt)
+        tally(sim, decoding, decoding, draft, dt)
     else:
         emit(sim, dt, False)
-    tally(sim, decoding, decoding, draft, dt)
     sim.step += 1
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
@@ -191,8 +191,8 @@ def emit(sim: Any, dt: float, varies: bool) -> None:
                     asked += 1
                 run = min(run, drafts)
                 note_round(sim, view, drafts, run, sim.for_each)
-            drafted += drafts
-            accepted += run
+                drafted += drafts
+                accepted += run
             tokens = min(run + 1, own.output_tokens - emitted)
             emitted += tokens
             context += tokens
@@ -218,4 +218,5 @@ def emit(sim: Any, dt: float, varies: bool) -> None:
             kept += 1
     sim.in_batch = kept
     sim.context_tokens = context
-    sim.step_drafted, sim.step_accepted = drafted, accepted
+    if varies:
+        sim.step_drafted, sim.step_accepted = drafted, accepted

@@ -200,7 +200,9 @@ class Twin(ABC, Generic[Job]):
             job.view.drafted_tokens += drafts
 
     def tally(self, decoding: int, dt: float) -> None:
-        """Count a step that has ended by how many did a round in it."""
+        """Count a step that has ended by how many did a round in it, where drafts vary."""
+        if not self.drafting.varies:
+            return
         self.by_batch[decoding] += [1.0, *self.rounds, self.prices.draft_s, dt]
         self.rounds = [0, 0]
 

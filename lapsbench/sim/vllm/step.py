@@ -96,7 +96,8 @@ def run_step(sim: Any, step: int) -> None:
         more = longs(sim.sizes_at)[2 * STEPS_UNDER_WAY + place]
     decoding, price_s = price(sim, first, size)
     sim.now_s += price_s
-    sim.step_drafted, sim.step_accepted, sim.learnt = sim.rounds * sim.drafts, 0, sim.rounds
+    if sim.varies:
+        sim.step_drafted, sim.step_accepted, sim.learnt = sim.rounds * sim.drafts, 0, sim.rounds
     dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
     progress = sim.rounds > 0
     if sim.rounds > 0:
@@ -117,7 +118,8 @@ def run_step(sim: Any, step: int) -> None:
         close_ranks(sim)
     sim.all_ran = not sim.asynchronous and size + sim.rounds >= sim.in_batch and sim.rounds > 0
     sim.rounds = 0
-    tally(sim, decoding, sim.learnt, sim.draft_s, price_s)
+    if sim.varies:
+        tally(sim, decoding, sim.learnt, sim.draft_s, price_s)
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
 
@@ -140,8 +142,8 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool) -> None:
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         run = min(accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted), k)
-        accepted += run
         if varies:
+            accepted += run
             note_round(sim, view, k, run, False)
             if more != k:
                 own.given = more
@@ -172,7 +174,8 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool) -> None:
             kept += 1
         sim.in_batch = kept
     sim.context_tokens = context
-    sim.step_accepted = accepted
+    if varies:
+        sim.step_accepted = accepted
 
 
 @inlined
@@ -289,9 +292,10 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
             own.placeholders -= drafts - accepted
     emitted = min(1 + accepted, own.output_tokens - before)
     if part.round:
-        sim.step_drafted += drafts
-        sim.step_accepted += accepted
-        sim.learnt += 1
+        if sim.varies:
+            sim.step_drafted += drafts
+            sim.step_accepted += accepted
+            sim.learnt += 1
         if sim.counts_places or sim.counts_drafts:
             note_round(sim, view, drafts, accepted, True)
         view.rounds += 1
