@@ -64,7 +64,7 @@ for _ in range(20):
     if not child:
         main()
     if kills < 10:
-        time.sleep(draw.uniform(0.1, 1.2))
+        time.sleep(draw.uniform(0.1, 0.6))
         os.kill(child, signal.SIGKILL)
     kills += os.waitpid(child, 0)[1] == signal.SIGKILL
     if journal.exists():
