@@ -20,6 +20,7 @@ ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
+    "VLLM_LOGGING_LEVEL": "INFO",  # whatever an earlier test asked for: what the plug-in says is looked at
     "VLLM_NO_USAGE_STATS": "1",
 }
 UP_S = 300
