@@ -16,7 +16,10 @@ import pytest
 from numba import from_dtype, int64, njit
 from serving import IMPOSED, NGRAM, PROVEN, Proof
 
+from lapsbench.drafts import binding as drafts
+from lapsbench.drafts.registry import find
 from lapsbench.policies.binding import RANKS_TYPE, compiled
+from lapsbench.schedules import BY_BATCH
 from lapsbench.sim.cost import OVERHEAD
 from lapsbench.sim.memory import view_of
 from lapsbench.sim.record import Replay
@@ -83,7 +86,7 @@ class Fed(Vllm):
 
     def feed(self, log):
         self.fed, self.log, self.taken_out = log, [], []
-        self.prices = Measured(log, self.costs, self.engine.draft_tokens)
+        self.prices = Measured(log, self.costs, self.engine)
         return self
 
     def arrivals(self):
@@ -121,8 +124,9 @@ def compiled_steps(case, log):
     """Return for every step of the compiled kernel how much it emitted for whom, on the clock of a log."""
     work, engine, policy, costs, setup = case.ready()
     run = Replay(work, engine, policy, costs, setup)
+    control = drafts.compiled(find(BY_BATCH))  # with a fixed k nobody is asked
     if not advance.signatures:
-        advance.compile((RANKS_TYPE, from_dtype(SIM), int64))
+        advance.compile((RANKS_TYPE, drafts.DRAFTS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()
     run.owned["step_s"][:] = run.owned["chunk_s"][:] = 0.0
     emitted, ran = np.zeros(len(work), np.int64), np.full(len(work), -2)
@@ -131,7 +135,7 @@ def compiled_steps(case, log):
         run.sim.now_s = start_s
         run.owned["step_s"][OVERHEAD] = end_s - start_s
         before, gone_before = emitted.copy(), ran == -1
-        advance(compiled(policy), run.sim, 1)
+        advance(compiled(policy), control, run.sim, 1)
         look(run.sim, emitted, ran)
         left = (ran == -1) & ~gone_before
         emitted[left] = work.output_tokens[left]
