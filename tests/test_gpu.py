@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 BENCH = Path(__file__).parents[1] / "bench"
 SMALL = "--device cpu --batches 1 --contexts 16 --draft-tokens 1"
-LONG = "--device cpu --batches 1,2,4,8 --contexts 16,32,64,128 --draft-tokens 4"
+LONG = "--device cpu --batches 1,2,4,8,16,32 --contexts 16,32,64,128,256,512 --draft-tokens 4"  # minutes on any CPU
 COSTS = "profile --out {out} --target {model} --draft self:layers=0 --costs-only"
 
 
