@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lapsbench.replay import Replayer
     from lapsbench.scenario import Scenario
 
-COMPILING = "compiling the simulator, once: about 20 s"
+COMPILING = "compiling the simulator, once: about a minute"
 
 
 def replay(

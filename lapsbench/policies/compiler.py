@@ -47,7 +47,7 @@ def _settle() -> str:
     os.environ[VARIABLE] = folder  # for worker processes too
     numba.config.reload_config()
     return (
-        "the simulator was compiled for this command alone, which takes 20 s: Numba found no folder that can be "
+        "the simulator was compiled for this command alone, which takes a minute: Numba found no folder that can be "
         f"written to keep it; set {VARIABLE} to one"
     )
 
