@@ -290,6 +290,22 @@ TABLES = (
         "--engine ideal --load 0.9 --repeats 3",
     ),
     Table(
+        "unpredicted",
+        ("fcfs", "work", "least-work", "work-patient", "laps-sd"),
+        "fcfs",
+        (
+            *(Column(each, each, "fcfs") for each in ("work", "least-work", "work-patient", "laps-sd")),
+            Column("p99 of least-work", "least-work", "fcfs", "jct_p99_s"),
+            Column("of work-patient", "work-patient", "fcfs", "jct_p99_s"),
+        ),
+        tuple(
+            f"{trace} {batch}"
+            for trace in ("--trace chat", AZURE, f"--trace {HOME}/{CODE} --limit 5000", UNSEEN)
+            for batch in batches(1, 8, 64)
+        ),
+        "--predict none --load 0.9 --repeats 3",
+    ),
+    Table(
         "constants",
         ("srpt", "srpt-accept", "laps-sd", *CONSTANTS),
         "srpt",

@@ -81,6 +81,10 @@ JOB = np.dtype(
         ("category", "i4"),  # of its prompt, as a number among the bank's; -1: none of them
         ("resume_s", "f8"),  # of a running job: what taking it out now costs when it resumes (only policies that ask)
         ("own_tokens_per_round", "f8"),  # its mean over all its rounds; NaN unless an oracle is told
+        (
+            "past_ratio",
+            "f8",
+        ),  # length over prediction of finished requests with such prompts, beside all (only if asked)
         ("tried_tokens", "i4"),  # drafts that were judged: accepted ones and first rejected ones (only if asked for)
         ("drafted_tokens", "i4"),  # all that were verified (only if asked for)
     ],

@@ -28,6 +28,7 @@ SHARE = 0.05
 """Of those who go on, how many a stop must see finish: the first of them alone would be luck."""
 LINEAR = 256
 """Columns up to twice the prediction, evenly; the others go on to 64 times, evenly in the logarithm."""
+FINISHED = "lengths of finished requests"
 
 
 def shares() -> Floats:
@@ -84,20 +85,21 @@ def index(ratio: Floats) -> Floats:
 @njit(cache=True, error_model="numpy", nogil=True)
 def tokens_left(job: Job, system: System) -> float:
     """Return the tokens left, as an index of them; at least one, for it is not finished."""
+    predicted = job.predicted_tokens * job.past_ratio
     if job.scratch[0] == 0.0:  # what never changes: a logarithm and a division a round took half of the time
         row = min(max(math.log(job.predicted_tokens / 4.0) * 8.0 + 0.5, 0.0), ROWS - 1.0)
-        job.scratch[0], job.scratch[1] = 1.0 / job.predicted_tokens, math.floor(row) * COLUMNS
+        job.scratch[0], job.scratch[1] = 1.0 / predicted, math.floor(row) * COLUMNS
     share = job.emitted_tokens * job.scratch[0]
     column = share * 128.0 if share < 2.0 else min(LINEAR + 51.0 * (math.log2(share) - 1.0), COLUMNS - 1.001)
     at = int(column)
     part, at = column - at, at + int(job.scratch[1])
-    return max(job.predicted_tokens * ((1.0 - part) * system.table[at] + part * system.table[at + 1]), 1.0)
+    return max(predicted * ((1.0 - part) * system.table[at] + part * system.table[at + 1]), 1.0)
 
 
 @policy(
     preemptive=True,
     source="this project; Gittins index of the length",
-    knows=("predicted length", "prompt length", "the predictor's past errors", CALIBRATION),
+    knows=("predicted length", "prompt length", "the predictor's past errors", FINISHED, CALIBRATION),
     calibrate=calibrate,
 )
 def least_work(job: Job, system: System, margin: float = 1) -> float:

@@ -27,6 +27,7 @@ FIXED_JOB = (
     "priority",
     "category",
     "own_tokens_per_round",
+    "past_ratio",
 )
 """Fields of `JOB` that are what they are at arrival."""
 CHANGING_SYSTEM = ("now_s", "step", "waiting", "backlog_s", "draft_tokens")

@@ -35,6 +35,7 @@ class Job(Protocol):
     category: int
     resume_s: float
     own_tokens_per_round: float
+    past_ratio: float
     prefill_left_tokens: int
     emitted_tokens: int
     rounds: int

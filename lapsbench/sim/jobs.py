@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from lapsbench.core import REJECTED, UNFINISHED
+from lapsbench.core import FINISHED, REJECTED, UNFINISHED
+from lapsbench.policies.past import ALL, MOST, UNIT, learn, ratio
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import own_at, own_of, view_of
@@ -62,6 +63,7 @@ def introduce(sim: Any, request: int) -> None:
     view.priority = ints(sim.priority_at)[request]
     view.category = ints(sim.category_at)[request]
     view.own_tokens_per_round = floats(sim.own_tokens_per_round_at)[request]
+    view.past_ratio = ratio(longs(sim.past_at), ints(sim.prompt_bin_at)[request]) if sim.shows_past else 1.0
     view.prompt_tokens = view.prefill_left_tokens = ints(sim.prompt_tokens_at)[request]
     view.last_run_step = sim.step - 1
     own.last_emit_s = own.itl_max_s = own.admitted_s = own.first_token_s = np.nan
@@ -76,10 +78,21 @@ def introduce(sim: Any, request: int) -> None:
 def dismiss(sim: Any, job: int, status: int, finished_s: float) -> None:
     """Write down what became of a job that leaves, and keep its block for another."""
     record(sim, job, status, finished_s)
+    if sim.shows_past and status == FINISHED:
+        learn_length(sim, job)
     longs(sim.free_at)[sim.in_free] = longs(sim.blocks_at)[job]
     sim.in_free += 1
     longs(sim.blocks_at)[job] = sim.pool_at
     sim.gone += 1
+
+
+@jit
+def learn_length(sim: Any, job: int) -> None:
+    """Note how long a finished request was, and had been said to be."""
+    length = own_of(sim, job).output_tokens / view_of(sim, job).predicted_tokens
+    share = np.int64(min(length, float(MOST)) * UNIT)
+    learn(longs(sim.past_at), ints(sim.prompt_bin_at)[job], share)
+    learn(longs(sim.past_at), ALL, share)
 
 
 @jit

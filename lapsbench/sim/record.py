@@ -19,6 +19,7 @@ from lapsbench.core import (
     Workload,
 )
 from lapsbench.drafts.registry import by_request, find
+from lapsbench.policies.past import ALL, bins
 from lapsbench.policies.registry import vllms_own
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
 from lapsbench.schedules import dense
@@ -105,6 +106,7 @@ class Replay(Record):
         self.setup = setup
         n, sim = len(work), self.sim
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
+        self.own({"prompt_bin": bins(work.prompt_tokens), "past": np.zeros(3 * (ALL + 1), np.int64)})
         self.own({"own_tokens_per_round": setup.own_tokens_per_round})
         self.results: dict[str, NDArray[Any]] = {name: np.empty(n, kind) for name, (kind, _) in RESULTS.items()}
         self.own(self.results | {"pool": lines((n + 1) * BLOCK_BYTES), "system": setup.system.copy()})
@@ -132,6 +134,7 @@ class Replay(Record):
         sim.fixed = is_fixed(policy) and not limited
         sim.reviewed = may_ask_for_reviews(policy) or limited
         sim.counts_backlog, sim.shows_resume = reads(policy, "backlog_s"), reads(policy, "resume_s")
+        sim.shows_past = reads(policy, "past_ratio")
         sim.shows_queue = sim.counts_backlog or reads(policy, "waiting")
         sim.token_s = self.setup.token_s
 

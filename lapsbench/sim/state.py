@@ -109,6 +109,7 @@ ARRIVALS = (  # the workload and its bank
     "predicted_tokens",
     "predicted_rounds",
     "predicted_class",
+    "prompt_bin",
     "prefill_s",
     "own_tokens_per_round",
     "client",
@@ -159,6 +160,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "listing_key",  # of these, by name
     "listing_entry",
     "needs",
+    "past",  # of `policies.past`
     "client_lift",
     "client_now",
     "client_prompt",
@@ -192,6 +194,7 @@ RULES = (
     "reviewed",  # the policy may ask for reviews
     "shows_queue",  # the policy reads how many wait,
     "counts_backlog",  # their work,
+    "shows_past",  # what those who finished say of a prediction,
     "shows_resume",  # what preempting a job would cost
     "varies",  # the drafts of a step,
     "for_each",  # and each request has its own

@@ -14,7 +14,8 @@ import numpy as np
 
 from lapsbench.core import JOB, SYSTEM, Policy
 from lapsbench.policies.binding import compiled
-from lapsbench.policies.uses import is_fixed, may_ask_for_reviews
+from lapsbench.policies.past import Past
+from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
 from lapsbench.sim.memory import address, records
 from lapsbench.vllm.order import arranged, due, exchanged, heard
 from lapsbench.vllm.weighing import Weighing
@@ -57,6 +58,7 @@ class Board:
         self.asks_again = not is_fixed(policy) or policy.rerank == "step"
         self.reviews = may_ask_for_reviews(policy) or self.weighing.limited
         self.clients = Clients(policy)
+        self.past = Past() if reads(policy, "past_ratio") else None
         self.place: dict[str, int] = {}
         self.free: list[int] = []
         self.left: list[int] = []
@@ -113,6 +115,7 @@ class Board:
         self.jobs[place] = np.zeros(1, JOB)[0]
         for name, value in fields.items():
             self.view[name][place] = value
+        self.view["past_ratio"][place] = self.past.ratio(fields["prompt_tokens"]) if self.past else 1.0
         self.view["review_s"][place] = self.view["review_step"][place] = math.inf
         self.review_s[place] = self.review_step[place] = math.inf
         self.request[place], self.number[place], self.rank[place] = request, self.arrivals, math.inf
@@ -129,9 +132,12 @@ class Board:
         self.arrivals += 1
         return self.arrivals - 1
 
-    def remove(self, known: str) -> None:
-        """Forget a request."""
+    def remove(self, known: str, *, finished: bool) -> None:
+        """Forget a request; of one that finished, not how long it was."""
         place = self.place.pop(known)
+        if self.past and finished:
+            job = self.jobs[place]
+            self.past.learn(int(job["prompt_tokens"]), float(job["predicted_tokens"]), int(job["emitted_tokens"]))
         self.live[place] = self.waits[place] = self.ran[place] = self.parked[place] = False
         self.request[place] = None
         self.left.append(place)  # free once it is out of the order

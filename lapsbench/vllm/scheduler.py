@@ -151,7 +151,7 @@ class Ranked(VllmScheduler):
         """Forget a request that left."""
         job = self.jobs.pop(request_id, None)
         if job is not None:
-            self.board.remove(request_id)
+            self.board.remove(request_id, finished=status == "finished")
         self.parked.pop(request_id, None)
         if self.log and job is not None:
             self.log.left(job.number, status, self.clock())

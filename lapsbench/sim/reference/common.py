@@ -15,6 +15,7 @@ import numpy as np
 
 from lapsbench.core import DRAFTED, FINISHED, REJECTED, TALLY, UNFINISHED, Engine, Outcome, Policy, Workload
 from lapsbench.drafts.registry import find
+from lapsbench.policies.past import Past
 from lapsbench.policies.uses import reads
 from lapsbench.sim.reference.drafting import Drafting
 from lapsbench.sim.reference.prices import Prices
@@ -84,8 +85,9 @@ class Twin(ABC, Generic[Job]):
         self.ranks = Ranks(self.policy, self.setup.system[0])
         self.prices = Prices(self.costs, self.engine)
         self.drafting = Drafting(self.engine, self.prices)
+        self.past = Past()
         self.limited = math.isfinite(self.policy.preempt)
-        self.shows = {name: reads(self.policy, name) for name in ("resume_s", "waiting", "backlog_s")}
+        self.shows = {name: reads(self.policy, name) for name in ("resume_s", "waiting", "backlog_s", "past_ratio")}
         drafts = self.engine.drafts
         self.counts_drafts = bool(drafts) and any(reads(find(drafts), name) for name in DRAFTED)
         self.finished: dict[int, tuple[Live, int, float]] = {}
@@ -138,6 +140,8 @@ class Twin(ABC, Generic[Job]):
         """Make a request live, unless it can never fit."""
         work = self.work
         view = view_of(work, self.setup, request, self.step)
+        if self.shows["past_ratio"]:
+            view.past_ratio = self.past.ratio(view.prompt_tokens)
         job = self.job(request, view, int(work.output_tokens[request]), int(work.client[request]))
         if self.too_big(job):
             self.finished[request] = (job, REJECTED, math.nan)
@@ -221,6 +225,8 @@ class Twin(ABC, Generic[Job]):
         """Let a finished job go."""
         self.finished[job.request] = (job, FINISHED, self.now_s)
         self.live.remove(job)
+        if self.shows["past_ratio"]:
+            self.past.learn(job.view.prompt_tokens, job.view.predicted_tokens, job.output_tokens)
 
     def outcome(self) -> Outcome:
         """Collect what became of every request."""

@@ -40,6 +40,7 @@ class View:
     category: int = -1
     resume_s: float = 0.0
     own_tokens_per_round: float = math.nan
+    past_ratio: float = 1.0
     tried_tokens: int = 0
     drafted_tokens: int = 0
 
