@@ -109,6 +109,15 @@ def constant(seconds=1.0, **others) -> Profile:
     return Profile("constant", grid([(component, 1, 1, 0, time_s) for component, time_s in times.items()]), None)
 
 
+def long_prompts_short_answers(n=400):
+    """Return requests that nobody predicts: prompts of 1,000 tokens are answered in 5, those of 10 in 60."""
+    draw = np.random.default_rng(0)
+    long = draw.random(n) < 0.5
+    outputs = np.where(long, 5, 60) + draw.integers(0, 4, n)
+    work = workload(np.arange(n) * 4.5, outputs.tolist(), prompt_tokens=np.where(long, 1000, 10).tolist())
+    return replace(work, predicted_tokens=np.full(n, outputs.mean()))
+
+
 # drawn by hypothesis -----------------------------------------------------------------------------------------------
 
 

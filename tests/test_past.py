@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from commands import lapsbench
-from strategies import Scenario, constant, differences, workload
+from strategies import Scenario, constant, differences, long_prompts_short_answers
 
 from lapsbench.core import Engine
 from lapsbench.policies.past import ALL, LIMITS, MOST, UNIT, Past, bins, learn, ratio
@@ -22,15 +20,6 @@ def told(prompts, ratios):
     for prompt, length in zip(prompts, ratios, strict=True):
         past.learn(int(prompt), 100.0, int(100 * length))
     return past
-
-
-def long_prompts_short_answers(n=400):
-    """Return requests that nobody predicts: prompts of 1,000 tokens are answered in 5, those of 10 in 60."""
-    draw = np.random.default_rng(0)
-    long = draw.random(n) < 0.5
-    outputs = np.where(long, 5, 60) + draw.integers(0, 4, n)
-    work = workload(np.arange(n) * 4.5, outputs.tolist(), prompt_tokens=np.where(long, 1000, 10).tolist())
-    return replace(work, predicted_tokens=np.full(n, outputs.mean()))
 
 
 def test_bins_are_a_quarter_of_an_octave_and_tell_the_shortest_prompts_apart():

@@ -11,8 +11,10 @@ from drafting import scheduled, schedules
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from specimens import THIRD_PARTY, VARIANTS
+from strategies import Scenario, constant, long_prompts_short_answers
 from vllm.v1.spec_decode.dynamic.utils import build_dynamic_sd_schedule_lookup
 
+from lapsbench.core import Engine
 from lapsbench.policies.registry import builtin, find
 from lapsbench.schedules import as_vllm, dense, parsed
 from lapsbench.vllm import VERSION
@@ -84,3 +86,11 @@ def test_a_schedule_is_looked_up_as_vllm_does(text, batch):
     most = max(1, *(each.drafts for each in parsed(text)))
     theirs = build_dynamic_sd_schedule_lookup(as_vllm(parsed(text), batch), batch, most)
     assert dense(text, batch)[1][1:, 0].tolist() == theirs[1:]
+
+
+@pytest.mark.parametrize("scheduling", ["sync", "async"])
+@pytest.mark.parametrize("on_preempt", ["recompute", "keep"])
+def test_what_finished_requests_say_of_prompts_is_learnt_alike(on_preempt, scheduling):
+    engine = Engine(4, 0, rules="vllm", on_preempt=on_preempt, scheduling=scheduling)
+    found = disagreement(Scenario(long_prompts_short_answers(), engine, constant(0.5)), find("least-work"))
+    assert not found, found
