@@ -16,6 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from workload import Case, prepare_case
 
 from lapsbench.acceptance.readers import read_acceptance
 from lapsbench.core import Engine, Profile
@@ -24,6 +25,7 @@ from lapsbench.policies.registry import find
 from lapsbench.schedules import BY_BATCH, written
 from lapsbench.sim import kernel
 from lapsbench.sim.best_drafts import ceiling, schedule
+from lapsbench.sim.cost import step_costs
 from lapsbench.sim.setup import set_up
 from lapsbench.sim.sweep import Plan, Sweep
 from lapsbench.store.profile import open_profile
@@ -139,9 +141,10 @@ def _claims(where: str, ratios: dict[str, list[float]], ks: list[str]) -> list[s
 
 
 def _speed(grid: Grid, rules: str, controllers: list[str]) -> list[str]:
-    """Time replays in turns, by round, over a fixed k of 4."""
-    settings = ["4", *controllers]
-    ready = {name: _ready(grid, rules, name) for name in settings}
+    """Time replays of `make bench`'s case in turns, by round, over a fixed k of 3."""
+    settings = ["3", *controllers]
+    case = prepare_case(19_366)
+    ready = {name: _ready(case, grid.engine(rules, name), grid.profile) for name in settings}
     times: dict[str, list[float]] = {name: [] for name in settings}
     for _ in range(21):
         for name, arguments in ready.items():
@@ -150,16 +153,15 @@ def _speed(grid: Grid, rules: str, controllers: list[str]) -> list[str]:
             times[name].append((time.perf_counter() - began_s) / outcome.rounds.sum())
     claims = []
     for name in controllers:
-        ratio = statistics.median(mine / fixed for mine, fixed in zip(times[name], times["4"], strict=True))
-        claims.append((ratio <= SLOWER.get(name, 1e9), f"a round under {name} takes {ratio:.2f} x one at k = 4"))
+        ratio = statistics.median(mine / fixed for mine, fixed in zip(times[name], times["3"], strict=True))
+        claims.append((ratio <= SLOWER.get(name, 1e9), f"a round under {name} takes {ratio:.2f} x one at k = 3"))
     return _judged(f"{rules} speed", claims)
 
 
-def _ready(grid: Grid, rules: str, drafts: str) -> Any:
-    sweep = grid.sweep(rules, drafts, ["fcfs"], grid.rates[-1])
-    (work, single), plan = sweep.prepared(0), sweep.plan
-    work, setup = set_up(work, plan.engine, plan.policies[0], single, None)
-    arguments = (work, plan.engine, plan.policies[0], sweep.costs, setup)
+def _ready(case: Case, engine: Engine, profile: Profile) -> Any:
+    fcfs = find("fcfs")
+    work, setup = set_up(case.work, engine, fcfs, case.single, None)
+    arguments = (work, engine, fcfs, step_costs(profile, engine), setup)
     kernel.replay(*arguments)
     return arguments
 

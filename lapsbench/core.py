@@ -133,7 +133,7 @@ DRAFTING = np.dtype(
         ("rounds", "i8"),  # done since it was last asked
         ("accepted_tokens", "i8"),  # of these
         ("tried", "f8", (DRAFTS_MOST + 1,)),  # [j]: rounds so far whose j-th draft was made, all before it accepted,
-        ("passed", "f8", (DRAFTS_MOST + 1,)),  # and those of them that accepted it
+        ("passed", "f8", (DRAFTS_MOST + 1,)),  # and those that accepted it; [0]: all j
         ("cost_s", "f8", (DRAFTS_MOST + 1,)),  # [k]: a round of so many requests with k drafts (only if asked for)
         ("would_accept", "f8", (DRAFTS_MOST + 1,)),  # [j]: of these, who would accept a j-th draft; only oracles
         ("params", "f8", (PARAMETERS,)),

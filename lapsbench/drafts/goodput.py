@@ -17,15 +17,12 @@ def goodput(step: Step, prior: float = 0.7, weight: float = 20) -> float:
     A draft at place j is accepted, if all before it are, with (passed + weight p) / (tried + weight), where p is the
     same over all places, and at first `prior`.
     """
-    tried = passed = 0.0
-    for j in range(1, step.most_drafts + 1):
-        tried += step.tried[j]
-        passed += step.passed[j]
-    mean = (passed + weight * prior) / (tried + weight)
-    best, most, reached, tokens = 0, 1.0, 1.0, 1.0
+    mean = (step.passed[0] + weight * prior) / (step.tried[0] + weight)
+    best, best_s, most, reached, tokens = 0, step.cost_s[0], 1.0, 1.0, 1.0
     for j in range(1, step.most_drafts + 1):
         reached *= (step.passed[j] + weight * mean) / (step.tried[j] + weight)
         tokens += reached
-        if tokens * step.cost_s[best] > most * step.cost_s[j]:
-            best, most = j, tokens
+        cost_s = step.cost_s[j]
+        if tokens * best_s > most * cost_s:
+            best, best_s, most = j, cost_s, tokens
     return best

@@ -94,6 +94,14 @@ def step_costs(profile: Profile, engine: Engine) -> StepCosts:
     )
 
 
+def round_s(costs: StepCosts, batch: int | slice, drafts: int) -> Floats:
+    """Return what `batch` rounds of so many drafts take together, float64 [.., K]: overhead, drafting, verification."""
+    table = costs.step_s
+    overhead = np.maximum(table[OVERHEAD, batch, :1], 0.0)  # no knot lies below a context of 0
+    drafting = table[BY_DRAFTS + 2 * drafts, batch] if drafts > 0 else 0.0
+    return np.asarray(overhead + drafting + table[BY_DRAFTS + 2 * drafts + 1, batch])
+
+
 def along(knots: Floats, values: Floats, x: Floats) -> Floats:
     """Interpolate `values` [knots, ...] at the points `x` by the rule of the module docstring, unclamped."""
     if len(knots) == 1:

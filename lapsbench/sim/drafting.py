@@ -12,7 +12,7 @@ import numpy as np
 
 from lapsbench.core import TALLY
 from lapsbench.policies.pointers import floats, ints, longs, step_at, system_at
-from lapsbench.sim.cost import BY_DRAFTS, OVERHEAD, VERIFY
+from lapsbench.sim.cost import BY_DRAFTS, VERIFY
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.prices import step_price
 
@@ -83,28 +83,18 @@ def show_policy(sim: Any, drafts: int) -> None:
 @jit
 def by_drafts(sim: Any, batch: int, context: float) -> None:
     """Write what so many rounds cost with 0 drafts, with 1, and so on; no look-ups of a step."""
-    cost_s, knots, times = step_at(sim.step_view_at, 0).cost_s, floats(sim.context_at), floats(sim.step_s_at)
-    size, rows = sim.contexts, sim.max_batch + 1
+    cost_s, knots, count = step_at(sim.step_view_at, 0).cost_s, floats(sim.context_at), sim.draft_tokens + 1
     left, fraction = np.int64(0), 0.0
-    if size > 1 and context > knots[0]:  # where all of them are looked up
-        left = size - 2
+    if sim.contexts > 1 and context > knots[0]:
+        left = sim.contexts - 2
         while left > 0 and knots[left] > context:
             left -= 1
         fraction = (context - knots[left]) / (knots[left + 1] - knots[left])
-    overhead = max(0.0, times[(OVERHEAD * rows + batch) * size])  # no knot lies below a context of 0
-    for drafts in range(sim.draft_tokens + 1):
-        first = ((BY_DRAFTS + 2 * drafts) * rows + batch) * size + left
-        draft = between(times, first, fraction, size) if drafts > 0 else 0.0
-        cost_s[drafts] = overhead + draft + between(times, first + rows * size, fraction, size)
-
-
-@inlined
-def between(times: Any, at: int, fraction: float, size: int) -> float:
-    """Return the time at a fraction of the way from one knot to the next, at least zero."""
-    below = times[at]
-    if size == 1 or fraction == 0.0:
-        return max(0.0, below)
-    return max(0.0, below + fraction * (times[at + 1] - below))
+    times = floats(sim.round_s_at + 8 * count * (batch * sim.contexts + left))
+    more = count if sim.contexts > 1 else 0
+    for drafts in range(count):
+        below = times[drafts]
+        cost_s[drafts] = max(0.0, below + fraction * (times[drafts + more] - below))
 
 
 @inlined
@@ -124,26 +114,28 @@ def forget_who_would(sim: Any) -> None:
 
 
 @inlined
-def note_round(sim: Any, view: Any, drafts: int, accepted: int, alone: bool) -> None:
-    """Note a round that has ended, where somebody reads it: so many drafts were verified, so many accepted.
-
-    `alone`: not all rounds of the step have as many drafts.
-    """
+def note_round(sim: Any, view: Any, drafts: int, accepted: int) -> None:
+    """Note a round that has ended, where somebody reads it: so many drafts were verified, so many accepted."""
     if sim.counts_places:
-        if alone:
-            note_places(sim, drafts, accepted)
-        else:
-            longs(sim.runs_at)[accepted] += 1  # `fold` makes of it what it means
+        note_places(sim, drafts, accepted)
     if sim.counts_drafts:
         view.tried_tokens += min(accepted + 1, drafts)
         view.drafted_tokens += drafts
 
 
 @inlined
+def folded(sim: Any) -> bool:
+    """Say whether a step's rounds are counted by how many drafts they accept, of which `fold` makes what it means."""
+    return sim.counts_places and not sim.for_each
+
+
+@inlined
 def note_places(sim: Any, drafts: int, accepted: int) -> None:
     """Note a round by the place of the drafts that were judged."""
-    step = step_at(sim.step_view_at, 0)
-    for j in range(1, min(accepted + 1, drafts) + 1):
+    step, judged = step_at(sim.step_view_at, 0), min(accepted + 1, drafts)
+    step.tried[0] += judged
+    step.passed[0] += accepted
+    for j in range(1, judged + 1):
         step.tried[j] += 1.0
         if j <= accepted:
             step.passed[j] += 1.0
@@ -164,18 +156,23 @@ def tally(sim: Any, decoding: int, rounds: int, draft_s: float, dt: float) -> No
     step = step_at(sim.step_view_at, 0)
     step.rounds += rounds
     step.accepted_tokens += sim.step_accepted
-    if sim.counts_places and not sim.for_each:
+    if folded(sim):
         fold(sim, sim.drafts)
 
 
 @jit
 def fold(sim: Any, drafts: int) -> None:
     """Note rounds of so many drafts each, counted by how many were accepted."""
-    counts, reached, step = longs(sim.runs_at), np.int64(0), step_at(sim.step_view_at, 0)
+    runs, reached, step = longs(sim.runs_at), np.int64(0), step_at(sim.step_view_at, 0)
+    tried = passed = np.int64(0)
     for accepted in range(drafts, -1, -1):  # those who accepted so many, then those who accepted more, too
-        reached += counts[accepted]
-        counts[accepted] = 0
+        reached += runs[accepted]
+        runs[accepted] = 0
         if accepted < drafts:
             step.tried[accepted + 1] += reached
+            tried += reached
         if accepted > 0:
             step.passed[accepted] += reached
+            passed += reached
+    step.tried[0] += tried
+    step.passed[0] += passed

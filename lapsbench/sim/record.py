@@ -23,6 +23,7 @@ from lapsbench.policies.past import ALL, bins
 from lapsbench.policies.registry import vllms_own
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
 from lapsbench.schedules import dense
+from lapsbench.sim.cost import round_s
 from lapsbench.sim.memory import address, lines, records
 from lapsbench.sim.state import (
     ARRIVALS,
@@ -103,7 +104,7 @@ class Replay(Record):
 
     def __init__(self, work: Workload, engine: Engine, policy: Policy, costs: StepCosts, setup: Setup) -> None:
         super().__init__(work, engine, costs)
-        self.setup = setup
+        self.setup, self.costs = setup, costs
         n, sim = len(work), self.sim
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
         self.own({"prompt_bin": bins(work.prompt_tokens), "past": np.zeros(3 * (ALL + 1), np.int64)})
@@ -150,6 +151,10 @@ class Replay(Record):
             sim.wants_runs = controller.oracle
             sim.counts_places = reads(controller, "tried") or reads(controller, "passed")
             sim.counts_drafts = any(reads(controller, name) for name in DRAFTED)
+            if sim.wants_costs:
+                every = slice(engine.max_batch + 1)
+                rounds = [round_s(self.costs, every, drafts) for drafts in range(engine.draft_tokens + 1)]
+                self.own({"round_s": np.stack(rounds, axis=-1)})
         self.tally = np.zeros((engine.max_batch + 1, len(TALLY)))
         self.own({"step_view": view, "runs": np.zeros(DRAFTS_MOST + 1, np.int64), "tally": self.tally})
         self.own({"chosen": np.empty(engine.max_batch, np.int32)})

@@ -130,6 +130,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "step_view",  # `core.DRAFTING`
     "schedule_edges",
     "schedule_drafts",
+    "round_s",  # what rounds cost, by batch, context and drafts
     "runs",  # rounds of a step, by how many drafts they accept
     "tally",  # of `core.Outcome.by_batch`
     "running",

@@ -12,6 +12,7 @@ from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.drafting import (
     ask,
+    folded,
     forget_who_would,
     mean_of,
     note_round,
@@ -82,10 +83,13 @@ def run_step(control: Any, sim: Any) -> None:
     if chunks > 0:
         progress |= finish_chunks(sim)
     if sim.varies:
-        emit_varying(sim, dt)
+        if sim.for_each:
+            emit_by_request(sim, dt)
+        else:
+            emit_by_step(sim, dt)
         tally(sim, decoding, decoding, draft, dt)
     else:
-        emit(sim, dt, False)
+        emit(sim, dt, False, False)
     sim.step += 1
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
@@ -168,29 +172,39 @@ def finish_chunks(sim: Any) -> bool:
 
 
 @jit
-def emit_varying(sim: Any, dt: float) -> None:
-    """As `emit`, where drafts vary: apart, a loop of which the common one would be a fifth slower."""
-    emit(sim, dt, True)
+def emit_by_step(sim: Any, dt: float) -> None:
+    """As `emit`, where drafts vary from step to step: apart, as loops that can do more are a fifth slower each."""
+    emit(sim, dt, True, False)
+
+
+@jit
+def emit_by_request(sim: Any, dt: float) -> None:
+    """As `emit`, where requests have drafts of their own."""
+    emit(sim, dt, True, True)
 
 
 @inlined
-def emit(sim: Any, dt: float, varies: bool) -> None:
+def emit(sim: Any, dt: float, varies: bool, each: bool) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context, drafts, asked = 0, sim.context_tokens, sim.drafts, 0
     drafted = accepted = np.int64(0)
+    folds, runs = folded(sim), longs(sim.runs_at)
     for i in range(sim.in_batch):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
             if varies:  # else no recording says more than `drafts`
-                if sim.for_each:
+                if each:
                     drafts = np.int64(ints(sim.chosen_at)[asked])
                     asked += 1
                 run = min(run, drafts)
-                note_round(sim, view, drafts, run, sim.for_each)
+                if each:
+                    note_round(sim, view, drafts, run)
+                elif folds:
+                    runs[run] += 1
                 drafted += drafts
                 accepted += run
             tokens = min(run + 1, own.output_tokens - emitted)

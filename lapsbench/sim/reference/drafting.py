@@ -97,8 +97,9 @@ class Drafting:
         view.rounds += 1
         view.accepted_tokens += accepted
         for j in range(1, min(accepted + 1, drafts) + 1):
-            view.tried[j] += 1.0
-            view.passed[j] += float(j <= accepted)
+            for place in (0, j):
+                view.tried[place] += 1.0
+                view.passed[place] += float(j <= accepted)
 
 
 def together(drafts: list[int]) -> Drafts:

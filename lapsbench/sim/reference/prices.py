@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.sim.cost import BY_DRAFTS, DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY
+from lapsbench.sim.cost import BY_DRAFTS, DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY, round_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,13 +68,9 @@ class Prices:
 
     def by_drafts(self, cost_s: list[float], m: int, context: float, most: int) -> None:
         """Write what m rounds cost with 0 drafts, with 1, and so on; no look-ups of a step."""
-
-        def at(component: int, at_context: float) -> float:
-            return max(0.0, interpolate(self.costs.context, self.costs.step_s[component, m], at_context))
-
         for drafts in range(most + 1):
-            draft = at(self.row(DRAFT, drafts), context) if drafts > 0 else 0.0
-            cost_s[drafts] = at(OVERHEAD, 0.0) + draft + at(self.row(VERIFY, drafts), context)
+            line = round_s(self.costs, m, drafts)
+            cost_s[drafts] = max(0.0, interpolate(self.costs.context, line, context))
 
     def part(self, component: int, batch: int, context: float) -> float:
         """Look a component up, and count whether that was beyond the measured grid."""

@@ -13,7 +13,7 @@ from lapsbench.core import FINISHED
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
-from lapsbench.sim.drafting import note_round, row_of, tally, verify_price
+from lapsbench.sim.drafting import folded, note_round, row_of, tally, verify_price
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
@@ -101,10 +101,12 @@ def run_step(sim: Any, step: int) -> None:
     dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
     progress = sim.rounds > 0
     if sim.rounds > 0:
-        if sim.varies:
-            do_varying_rounds(sim, dt, step, more)
+        if sim.for_each:
+            do_rounds_by_request(sim, dt, step, more)
+        elif sim.varies:
+            do_rounds_by_step(sim, dt, step, more)
         else:
-            do_rounds(sim, dt, step, more, False)
+            do_rounds(sim, dt, step, more, False, False)
     ended = False
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
@@ -124,13 +126,19 @@ def run_step(sim: Any, step: int) -> None:
 
 
 @jit
-def do_varying_rounds(sim: Any, dt: float, step: int, more: int) -> None:
-    """As `do_rounds`, where drafts vary: apart, a loop of which the common one would be a fifth slower."""
-    do_rounds(sim, dt, step, more, True)
+def do_rounds_by_step(sim: Any, dt: float, step: int, more: int) -> None:
+    """As `do_rounds`, where drafts vary from step to step: apart, as loops that can do more are a fifth slower each."""
+    do_rounds(sim, dt, step, more, True, False)
+
+
+@jit
+def do_rounds_by_request(sim: Any, dt: float, step: int, more: int) -> None:
+    """As `do_rounds`, where requests have drafts of their own: in these rounds, as many as each other."""
+    do_rounds(sim, dt, step, more, True, True)
 
 
 @inlined
-def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool) -> None:
+def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool, each: bool) -> None:
     """Let the first of the batch do the whole round they were given; who has all its tokens leaves.
 
     `more`: drafts for their next round.
@@ -138,14 +146,18 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool) -> None:
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, charged, k = sim.now_s, sim.charged, sim.drafts
     kept, context, accepted = 0, sim.context_tokens, np.int64(0)
+    folds, changed, runs = folded(sim), more != k, longs(sim.runs_at)
     for i in range(sim.rounds):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         run = min(accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted), k)
         if varies:
             accepted += run
-            note_round(sim, view, k, run, False)
-            if more != k:
+            if each:
+                note_round(sim, view, k, run)
+            elif folds:
+                runs[run] += 1
+            if changed:
                 own.given = more
         tokens = min(run + 1, own.output_tokens - emitted)
         own.final_tokens = own.prompt_tokens + emitted
@@ -297,7 +309,7 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
             sim.step_accepted += accepted
             sim.learnt += 1
         if sim.counts_places or sim.counts_drafts:
-            note_round(sim, view, drafts, accepted, True)
+            note_round(sim, view, drafts, accepted)
         view.rounds += 1
         view.accepted_tokens += emitted - 1
     elif before > 0:
