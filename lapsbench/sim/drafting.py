@@ -17,6 +17,8 @@ from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.prices import step_price
 
 COUNTS = len(TALLY)
+FIXED, ALIKE, COUNTED, APART = range(4)
+"""Loops over rounds, each with no more in it than it needs: one that could do all would take half as long again."""
 
 
 @inlined
@@ -124,12 +126,6 @@ def note_round(sim: Any, view: Any, drafts: int, accepted: int) -> None:
 
 
 @inlined
-def folded(sim: Any) -> bool:
-    """Say whether a step's rounds are counted by how many drafts they accept, of which `fold` makes what it means."""
-    return sim.counts_places and not sim.for_each
-
-
-@inlined
 def note_places(sim: Any, drafts: int, accepted: int) -> None:
     """Note a round by the place of the drafts that were judged."""
     step, judged = step_at(sim.step_view_at, 0), min(accepted + 1, drafts)
@@ -156,13 +152,11 @@ def tally(sim: Any, decoding: int, rounds: int, draft_s: float, dt: float) -> No
     step = step_at(sim.step_view_at, 0)
     step.rounds += rounds
     step.accepted_tokens += sim.step_accepted
-    if folded(sim):
-        fold(sim, sim.drafts)
 
 
 @jit
-def fold(sim: Any, drafts: int) -> None:
-    """Note rounds of so many drafts each, counted by how many were accepted."""
+def fold(sim: Any, drafts: int) -> int:
+    """Note rounds of so many drafts each, counted by how many were accepted; return how many were in all."""
     runs, reached, step = longs(sim.runs_at), np.int64(0), step_at(sim.step_view_at, 0)
     tried = passed = np.int64(0)
     for accepted in range(drafts, -1, -1):  # those who accepted so many, then those who accepted more, too
@@ -176,3 +170,4 @@ def fold(sim: Any, drafts: int) -> None:
             passed += reached
     step.tried[0] += tried
     step.passed[0] += passed
+    return passed

@@ -11,8 +11,12 @@ from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.drafting import (
+    ALIKE,
+    APART,
+    COUNTED,
+    FIXED,
     ask,
-    folded,
+    fold,
     forget_who_would,
     mean_of,
     note_round,
@@ -83,13 +87,16 @@ def run_step(control: Any, sim: Any) -> None:
     if chunks > 0:
         progress |= finish_chunks(sim)
     if sim.varies:
+        sim.step_drafted = 0 if sim.for_each else decoding * sim.drafts
         if sim.for_each:
             emit_by_request(sim, dt)
+        elif sim.counts_places:
+            emit_and_count(sim, dt)
         else:
             emit_by_step(sim, dt)
         tally(sim, decoding, decoding, draft, dt)
     else:
-        emit(sim, dt, False, False)
+        emit(sim, dt, FIXED)
     sim.step += 1
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
@@ -174,38 +181,46 @@ def finish_chunks(sim: Any) -> bool:
 @jit
 def emit_by_step(sim: Any, dt: float) -> None:
     """As `emit`, where drafts vary from step to step: apart, as loops that can do more are a fifth slower each."""
-    emit(sim, dt, True, False)
+    emit(sim, dt, ALIKE)
+
+
+@jit
+def emit_and_count(sim: Any, dt: float) -> None:
+    """As `emit_by_step`, where the controller reads what was accepted by place."""
+    emit(sim, dt, COUNTED)
+    sim.step_accepted = fold(sim, sim.drafts)
 
 
 @jit
 def emit_by_request(sim: Any, dt: float) -> None:
     """As `emit`, where requests have drafts of their own."""
-    emit(sim, dt, True, True)
+    emit(sim, dt, APART)
 
 
 @inlined
-def emit(sim: Any, dt: float, varies: bool, each: bool) -> None:
+def emit(sim: Any, dt: float, drafting: int) -> None:
     """Every job of the batch emits its round's tokens, and the finished leave."""
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context, drafts, asked = 0, sim.context_tokens, sim.drafts, 0
-    drafted = accepted = np.int64(0)
-    folds, runs = folded(sim), longs(sim.runs_at)
+    drafted, accepted = sim.step_drafted, np.int64(0)
+    runs = longs(sim.runs_at)
     for i in range(sim.in_batch):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         if own.prefilling == 0:
             run = accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted)
-            if varies:  # else no recording says more than `drafts`
-                if each:
-                    drafts = np.int64(ints(sim.chosen_at)[asked])
-                    asked += 1
-                run = min(run, drafts)
-                if each:
-                    note_round(sim, view, drafts, run)
-                elif folds:
-                    runs[run] += 1
+            if drafting == APART:
+                drafts = np.int64(ints(sim.chosen_at)[asked])
+                asked += 1
                 drafted += drafts
+            if drafting != FIXED:  # else no recording says more than `drafts`
+                run = min(run, drafts)
+            if drafting == APART:
+                note_round(sim, view, drafts, run)
+            if drafting == COUNTED:
+                runs[run] += 1
+            else:
                 accepted += run
             tokens = min(run + 1, own.output_tokens - emitted)
             emitted += tokens
@@ -232,5 +247,4 @@ def emit(sim: Any, dt: float, varies: bool, each: bool) -> None:
             kept += 1
     sim.in_batch = kept
     sim.context_tokens = context
-    if varies:
-        sim.step_drafted, sim.step_accepted = drafted, accepted
+    sim.step_drafted, sim.step_accepted = drafted, accepted

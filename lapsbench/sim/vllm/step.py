@@ -13,7 +13,7 @@ from lapsbench.core import FINISHED
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
-from lapsbench.sim.drafting import folded, note_round, row_of, tally, verify_price
+from lapsbench.sim.drafting import ALIKE, APART, COUNTED, FIXED, fold, note_round, row_of, tally, verify_price
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
@@ -100,13 +100,10 @@ def run_step(sim: Any, step: int) -> None:
         sim.step_drafted, sim.step_accepted, sim.learnt = sim.rounds * sim.drafts, 0, sim.rounds
     dt = sim.now_s - began_s  # what a clock shows: not to the last bit what was added
     progress = sim.rounds > 0
-    if sim.rounds > 0:
-        if sim.for_each:
-            do_rounds_by_request(sim, dt, step, more)
-        elif sim.varies:
-            do_rounds_by_step(sim, dt, step, more)
-        else:
-            do_rounds(sim, dt, step, more, False, False)
+    if sim.rounds > 0 and sim.varies:
+        do_varying_rounds(sim, dt, step, more)
+    elif sim.rounds > 0:
+        do_rounds(sim, dt, step, more, FIXED)
     ended = False
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
@@ -125,20 +122,38 @@ def run_step(sim: Any, step: int) -> None:
     sim.idle_steps = 0 if progress else sim.idle_steps + 1
 
 
+@inlined
+def do_varying_rounds(sim: Any, dt: float, step: int, more: int) -> None:
+    """As `do_rounds`, by what varies."""
+    if sim.for_each:
+        do_rounds_by_request(sim, dt, step, more)
+    elif sim.counts_places:
+        do_rounds_and_count(sim, dt, step, more)
+    else:
+        do_rounds_by_step(sim, dt, step, more)
+
+
 @jit
 def do_rounds_by_step(sim: Any, dt: float, step: int, more: int) -> None:
     """As `do_rounds`, where drafts vary from step to step: apart, as loops that can do more are a fifth slower each."""
-    do_rounds(sim, dt, step, more, True, False)
+    do_rounds(sim, dt, step, more, ALIKE)
+
+
+@jit
+def do_rounds_and_count(sim: Any, dt: float, step: int, more: int) -> None:
+    """As `do_rounds_by_step`, where the controller reads what was accepted by place."""
+    do_rounds(sim, dt, step, more, COUNTED)
+    sim.step_accepted = fold(sim, sim.drafts)
 
 
 @jit
 def do_rounds_by_request(sim: Any, dt: float, step: int, more: int) -> None:
     """As `do_rounds`, where requests have drafts of their own: in these rounds, as many as each other."""
-    do_rounds(sim, dt, step, more, True, True)
+    do_rounds(sim, dt, step, more, APART)
 
 
 @inlined
-def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool, each: bool) -> None:
+def do_rounds(sim: Any, dt: float, step: int, more: int, drafting: int) -> None:
     """Let the first of the batch do the whole round they were given; who has all its tokens leaves.
 
     `more`: drafts for their next round.
@@ -146,19 +161,19 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool, each: boo
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, charged, k = sim.now_s, sim.charged, sim.drafts
     kept, context, accepted = 0, sim.context_tokens, np.int64(0)
-    folds, changed, runs = folded(sim), more != k, longs(sim.runs_at)
+    changed, runs = more != k, longs(sim.runs_at)
     for i in range(sim.rounds):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
         run = min(accept_run(octets(own.recording_at), own.recording_tokens, own.recording_shift, emitted), k)
-        if varies:
+        if drafting == APART:
+            note_round(sim, view, k, run)
+        if drafting == COUNTED:
+            runs[run] += 1
+        elif drafting != FIXED:
             accepted += run
-            if each:
-                note_round(sim, view, k, run)
-            elif folds:
-                runs[run] += 1
-            if changed:
-                own.given = more
+        if drafting != FIXED and changed:
+            own.given = more
         tokens = min(run + 1, own.output_tokens - emitted)
         own.final_tokens = own.prompt_tokens + emitted
         emitted += tokens
@@ -186,7 +201,7 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, varies: bool, each: boo
             kept += 1
         sim.in_batch = kept
     sim.context_tokens = context
-    if varies:
+    if drafting != FIXED:
         sim.step_accepted = accepted
 
 
