@@ -1,8 +1,9 @@
 """Serves a workload on the real engine, in this process, under our scheduler, and writes the step log.
 
-Open loop: a request is sent when the clock has passed its arrival. What is sent: exactly `prompt_tokens` tokens, none
-of them shared (the first names the request); what is asked for: exactly `output_tokens`, whatever the model says, at
-temperature 0. Acceptance is the model's own, or imposed as the workload recorded it.
+Open loop: a request is sent when the clock has passed its arrival. What is sent: exactly `prompt_tokens` tokens, drawn
+or of a text that is cut or repeated, but for the first, which names the request, so that nothing is shared. What is
+asked for: exactly `output_tokens`, whatever the model says, at temperature 0. Acceptance is the model's own, or imposed
+as the workload recorded it.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lapsbench.streams import stream
 from lapsbench.vllm.calibrate import told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
@@ -33,6 +34,7 @@ ALONE = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, where its clock can be read
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",  # else one thread's CPU time would not be all of it
+    "VLLM_CPU_KVCACHE_SPACE": "4",  # GiB; else nearly all of the memory, or none of it where others use some
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -84,12 +86,14 @@ class Serving:
 
     Attributes:
         model: a folder in transformers' format.
-        engine: its settings; of the draft method only "ngram" runs without a second model.
+        engine: its settings.
         policy: the scheduler.
         log: the file for the step log.
         imposed: acceptance as the workload's recordings say, on the CPU; else the model's own.
         clock: see `Clock`.
         costs: prices, for policies that weigh what preempting costs.
+        texts: tokens of texts to send, in turn; none: drawn ones.
+        draft: the folder of a draft model, which every draft method but "ngram" takes.
         more: further arguments of vLLM's `EngineArgs`.
     """
 
@@ -100,6 +104,8 @@ class Serving:
     imposed: bool = True
     clock: Literal["cpu", "wall"] = "cpu"
     costs: StepCosts | None = None
+    texts: Sequence[Sequence[int]] = ()
+    draft: str | None = None
     more: Mapping[str, Any] | None = None
 
 
@@ -112,7 +118,7 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
     llm = _engine(work, setup, serving)
     core = llm.engine_core.engine_core
     scheduler, clock = core.scheduler, Clock(serving.clock)
-    prompts = _prompts(work, llm.model_config.get_vocab_size())
+    prompts = _prompts(work, llm.model_config.get_vocab_size(), serving.texts)
     scheduler.clock, schedule = clock, scheduler.schedule
 
     def scheduled(*args: Any, **kwargs: Any) -> Any:
@@ -131,8 +137,8 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
 
 
 def _loop(llm: Any, clock: Clock, work: Workload, setup: Setup, prompts: list[list[int]]) -> dict[int, list[int]]:
-    """Send what has arrived, take a step, and so on until all have left."""
-    sent, texts = 0, {}
+    """Send what has arrived, take a step, and so on until all have left, or nobody gets anywhere, as in a replay."""
+    sent, idle, texts, board = 0, 0, {}, llm.engine_core.engine_core.scheduler.board
     while sent < len(work) or llm.has_unfinished_requests():
         now_s = clock.hold()
         while sent < len(work) and work.arrival_s[sent] <= now_s:
@@ -142,9 +148,15 @@ def _loop(llm: Any, clock: Clock, work: Workload, setup: Setup, prompts: list[li
             if sent < len(work):
                 clock.idle_until(float(work.arrival_s[sent]))
             continue
-        for output in llm.step():
+        outputs = llm.step()
+        idle = 0 if outputs else idle + 1
+        if idle > setup.stall_steps:
+            break
+        for output in outputs:
             if output.finished:
                 texts[int(output.request_id)] = list(output.outputs[0].token_ids)
+        if board.blamed:
+            raise LapsbenchError("returned NaN", where=f"policy {board.policy.name!r}", hint="guarding divisions")
     return texts
 
 
@@ -185,14 +197,17 @@ def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int
     )
 
 
-def _prompts(work: Workload, vocabulary: int) -> list[list[int]]:
-    """Make up a prompt for everybody; no two begin alike, so no prefix is found again but a request's own."""
+def _prompts(work: Workload, vocabulary: int, texts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return a prompt for everybody; no two begin alike, so no prefix is found again but a request's own."""
     room = vocabulary - FIRST_TOKEN
     if len(work) > room:
         what = f"has {len(work):,} requests, and the model's vocabulary tells {room:,} apart"
         raise LapsbenchError(what, where="trace", hint=f"--limit {room}")
-    draw = stream(0, "serve/prompts")
-    drawn = [draw.integers(FIRST_TOKEN, vocabulary, int(tokens)).tolist() for tokens in work.prompt_tokens]
+    if texts:
+        drawn = [np.resize(texts[each % len(texts)], n).tolist() for each, n in enumerate(work.prompt_tokens.tolist())]
+    else:
+        draw = stream(0, "serve/prompts")
+        drawn = [draw.integers(FIRST_TOKEN, vocabulary, int(tokens)).tolist() for tokens in work.prompt_tokens]
     return [[FIRST_TOKEN + request, *prompt[1:]] for request, prompt in enumerate(drawn)]
 
 
@@ -252,14 +267,13 @@ def _unseen(name: str) -> Iterator[None]:
 
 
 def _limits(work: Workload, engine: Engine) -> dict[str, Any]:
-    """Return memory and the longest context: as the engine has them, else more than the workload needs.
+    """Return memory, as the engine has it, and the longest context: no longer than the workload needs.
 
     Just below the longest context vLLM drafts for nobody in the batch.
     """
     longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max()) + 2 * engine.draft_tokens + 1
-    limits: dict[str, Any] = {"max_model_len": engine.context_limit if engine.max_model_len else longest}
+    limits: dict[str, Any] = {"max_model_len": min(longest, engine.context_limit)}
     if engine.kv_tokens:
-        limits["max_model_len"] = min(limits["max_model_len"], engine.context_limit)
         limits["num_gpu_blocks_override"] = engine.kv_blocks + 1  # one is vLLM's null block
     return limits
 
@@ -276,6 +290,8 @@ def _drafts(serving: Serving) -> dict[str, Any]:
         drafts |= {"method": "custom_class", "model": PROPOSER}
     elif engine.draft_method == "ngram":
         drafts |= {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+    elif serving.draft is not None:
+        drafts |= {"method": engine.draft_method, "model": serving.draft}
     else:
         raise UsageError("takes a draft model of its own", where=f"draft method {engine.draft_method}", hint="ngram")
     return {"speculative_config": drafts}
