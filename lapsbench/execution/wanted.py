@@ -6,16 +6,22 @@ Knows no engine: plain records that travel to a child and back.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from lapsbench.core import Engine, Workload
+    from collections.abc import Mapping
+
+    from lapsbench.core import Engine, Rules, Workload
+    from lapsbench.scenario import Scenario
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
 ServedBy = Literal["vllm", "torch"]
+RULES: Mapping[str | None, Rules] = MappingProxyType({"vllm": "vllm", "torch": "ideal"})
+"""Whose rules an engine serves by."""
 Timing = Literal["cpu", "wall"]
 Accepting = Literal["imposed", "own"]
 Dtype = Literal["bfloat16", "float16", "float32"]
@@ -41,6 +47,18 @@ class Wanted:
     acceptance: Accepting | None = None
     prompts: str | None = None
     dtype: Dtype | None = None
+
+
+def engine_of(scenario: Scenario) -> ServedBy:
+    """Return who serves by the rules of a scenario.
+
+    Raises:
+        UsageError: nobody does.
+    """
+    for engine in get_args(ServedBy):
+        if RULES[engine] == scenario.engine:
+            return cast("ServedBy", engine)
+    raise UsageError("is no engine that serves", where=f"engine {scenario.engine}", hint="--engine vllm, or torch")
 
 
 def one_of(flag: str, value: str | None, kind: Any) -> Any:
