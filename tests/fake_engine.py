@@ -19,7 +19,7 @@ from lapsbench.execution import child, executor, process
 from lapsbench.execution.wanted import Prepared
 from lapsbench.policies.registry import find
 from lapsbench.sim.reference.vllm import Vllm
-from lapsbench.vllm.log import Row, StepLog
+from lapsbench.serving.log import Row, StepLog
 
 CONTEXT_TOKENS = 8192
 

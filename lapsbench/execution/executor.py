@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lapsbench.store.run import Kind
     from lapsbench.store.step_cells import StepCells
 
-SERVING = ("execution", "vllm", "decoding", "models")
+SERVING = ("execution", "serving", "vllm", "decoding", "models")
 """Rooms that an outcome depends on beside those of a replay."""
 
 

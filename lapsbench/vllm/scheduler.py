@@ -22,11 +22,12 @@ from vllm.v1.core.sched.scheduler import Scheduler as VllmScheduler
 from lapsbench.core import Engine
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.registry import spec_of
+from lapsbench.serving.log import Row, StepLog
 from lapsbench.sim.setup import system_of
 from lapsbench.vllm.board import Board
 from lapsbench.vllm.calibrate import learn, unlearnt
 from lapsbench.vllm.counters import Counters
-from lapsbench.vllm.log import Row, StepLog, header
+from lapsbench.vllm.header import header
 from lapsbench.vllm.options import check_mode, options_of
 from lapsbench.vllm.predictions import brought, client_of, seen
 from lapsbench.vllm.queue import RankedQueue

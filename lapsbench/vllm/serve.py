@@ -11,7 +11,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.streams import stream
+from lapsbench.serving.clock import Clock
+from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
 from lapsbench.vllm.calibrate import told
 
 if TYPE_CHECKING:
@@ -39,45 +39,6 @@ ALONE = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
-FIRST_TOKEN = 100
-"""Tokens below this may be special."""
-TICK_S = 2.0**-20
-"""Stamps are multiples of this, so that their sums and differences are exact: a replay fed with them has their bits."""
-
-
-class Clock:
-    """Seconds since it was made: "cpu", of this thread at work plus jumps over idle time; or "wall"."""
-
-    def __init__(self, kind: Literal["cpu", "wall"]) -> None:
-        self.read = time.thread_time if kind == "cpu" else time.perf_counter
-        self.jumps = kind == "cpu"
-        self.base_s = self.read()
-        self.held_s: float | None = None
-
-    def __call__(self) -> float:
-        """Return the time; while it is held, that of then."""
-        if self.held_s is not None:
-            return self.held_s
-        return (self.read() - self.base_s) // TICK_S * TICK_S
-
-    def hold(self) -> float:
-        """Stand still, so that arrivals are let in, ranked and chosen from at one time; return it."""
-        self.release()
-        self.held_s = self()
-        return self.held_s
-
-    def release(self) -> None:
-        """Go on."""
-        self.held_s = None
-
-    def idle_until(self, at_s: float) -> None:
-        """Let idle time pass."""
-        self.release()
-        gap_s = at_s - self()
-        if gap_s > 0 and self.jumps:
-            self.base_s -= gap_s
-        elif gap_s > 0:
-            time.sleep(gap_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +51,7 @@ class Serving:
         policy: the scheduler.
         log: the file for the step log.
         imposed: acceptance as the workload's recordings say, on the CPU; else the model's own.
-        clock: see `Clock`.
+        clock: see `serving.clock.Clock`.
         costs: prices, for policies that weigh what preempting costs.
         texts: tokens of texts to send, in turn; none: drawn ones.
         draft: the folder of a draft model, which every draft method but "ngram" takes.
@@ -118,7 +79,7 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
     llm = _engine(work, setup, serving)
     core = llm.engine_core.engine_core
     scheduler, clock = core.scheduler, Clock(serving.clock)
-    prompts = _prompts(work, llm.model_config.get_vocab_size(), serving.texts)
+    prompts = told_apart(work, llm.model_config.get_vocab_size(), serving.texts)
     scheduler.clock, schedule = clock, scheduler.schedule
 
     def scheduled(*args: Any, **kwargs: Any) -> Any:
@@ -195,20 +156,6 @@ def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int
         arrival_time=view.arrival_s,
         priority=view.priority,
     )
-
-
-def _prompts(work: Workload, vocabulary: int, texts: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return a prompt for everybody; no two begin alike, so no prefix is found again but a request's own."""
-    room = vocabulary - FIRST_TOKEN
-    if len(work) > room:
-        what = f"has {len(work):,} requests, and the model's vocabulary tells {room:,} apart"
-        raise LapsbenchError(what, where="trace", hint=f"--limit {room}")
-    if texts:
-        drawn = [np.resize(texts[each % len(texts)], n).tolist() for each, n in enumerate(work.prompt_tokens.tolist())]
-    else:
-        draw = stream(0, "serve/prompts")
-        drawn = [draw.integers(FIRST_TOKEN, vocabulary, int(tokens)).tolist() for tokens in work.prompt_tokens]
-    return [[FIRST_TOKEN + request, *prompt[1:]] for request, prompt in enumerate(drawn)]
 
 
 def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
