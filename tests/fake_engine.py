@@ -18,8 +18,8 @@ from unittest import mock
 from lapsbench.execution import child, executor, process
 from lapsbench.execution.wanted import Prepared
 from lapsbench.policies.registry import find
-from lapsbench.sim.reference.vllm import Vllm
 from lapsbench.serving.log import Row, StepLog
+from lapsbench.sim.reference.vllm import Vllm
 
 CONTEXT_TOKENS = 8192
 

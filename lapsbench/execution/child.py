@@ -20,7 +20,7 @@ from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve
 from lapsbench.files import cannot_write
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 """One thread's CPU time is to be all of it."""
 
 

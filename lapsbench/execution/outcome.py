@@ -1,7 +1,7 @@
 """What became of every request, from the step log of a real run: the same columns as a replay's.
 
-One thing a log does not tell: with `keep`, a request that was evicted and finds all its blocks again, to the last token,
-looks as if it did a round without drafts.
+One thing a log does not tell: with `keep`, a request that was evicted and finds all its blocks again, to the last
+token, looks as if it did a round without drafts.
 """
 
 from __future__ import annotations

@@ -74,12 +74,15 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
     """Serve the workload; return the tokens of every request that was served.
 
     Raises:
-        LapsbenchError: more requests than the vocabulary has tokens to tell them apart, or the log cannot be written.
+        LapsbenchError: more requests than the vocabulary has tokens to tell them apart, the log cannot be written, or
+            the policy returned NaN.
     """
     llm = _engine(work, setup, serving)
-    core = llm.engine_core.engine_core
-    scheduler, clock = core.scheduler, Clock(serving.clock)
     prompts = told_apart(work, llm.model_config.get_vocab_size(), serving.texts)
+    _warm_up(llm, prompts[:2])
+    scheduler = llm.engine_core.engine_core.scheduler
+    scheduler.begin(str(serving.log))
+    clock = Clock(serving.clock)
     scheduler.clock, schedule = clock, scheduler.schedule
 
     def scheduled(*args: Any, **kwargs: Any) -> Any:
@@ -95,6 +98,22 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
     finally:
         gc.unfreeze()
         llm.engine_core.shutdown()
+
+
+def _warm_up(llm: Any, prompts: list[list[int]]) -> None:
+    """Serve a few tokens before the clock starts: vLLM compiles its ngram drafter, for a second, in the first step."""
+    from vllm import SamplingParams  # noqa: PLC0415 - vLLM takes seconds to import
+
+    room = llm.model_config.max_model_len
+    for number, prompt in enumerate(prompts):
+        begun = prompt[: max(1, min(16, room // 2))]
+        asked = SamplingParams(
+            temperature=0.0, max_tokens=max(1, min(8, room - len(begun))), ignore_eos=True, detokenize=False
+        )
+        llm.add_request(f"warm-up-{number}", {"prompt_token_ids": begun}, asked)
+    while llm.has_unfinished_requests():
+        llm.step()
+    llm.reset_prefix_cache()
 
 
 def _loop(llm: Any, clock: Clock, work: Workload, setup: Setup, prompts: list[list[int]]) -> dict[int, list[int]]:
@@ -188,7 +207,7 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 
         options["recordings"] = Recordings(work, FIRST_TOKEN)
-    config.additional_config = {"lapsbench": {**options, "log": str(serving.log)}}
+    config.additional_config = {"lapsbench": options}
     with _unseen("llvmlite.binding.ffi"), _imposing(serving):
         return LLMEngine(config, executor_class=Executor.get_class(config), log_stats=False)
 
