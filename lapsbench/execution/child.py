@@ -64,8 +64,10 @@ def prepare(asked: Prepare) -> Prepared:
 
     wanted = asked.wanted
     version, device = version_of(wanted.engine)
-    model = model_folder(wanted.target, "--target", wanted.dtype)
-    draft = model_folder(wanted.draft, "--draft", wanted.dtype) if wanted.draft else None
+    own = wanted.engine == "torch"  # loads models itself, in float32 on a CPU, and knows drafts that are no models
+    dtype = wanted.dtype or ("float32" if own and device == "cpu" else "bfloat16")
+    model = model_folder(wanted.target, "--target", dtype)
+    draft = model_folder(wanted.draft, "--draft", dtype) if wanted.draft and not own else wanted.draft
     return Prepared(model, draft, context_tokens(model), version, device)
 
 

@@ -38,6 +38,7 @@ class Served:
     recomputed_tokens: int = 0
     peak_tokens: int = 0
     dropped: bool = False
+    """Its memory was taken, and what was in it is not all there again."""
 
     def take(self, start_s: float, end_s: float, sizes: list[int], *, keeps: bool) -> None:
         """Count what a step did for it, `sizes` as in `store.steps.ROW`; `keeps`: preempting drops nothing."""
@@ -49,10 +50,12 @@ class Served:
         if math.isnan(self.admitted_s):
             self.admitted_s = start_s
         context = self.prompt_tokens + self.emitted
-        is_round = self.emitted > 0 and not self.dropped and tokens == drafts + 1 and cached >= context - 1
+        whole = tokens == drafts + 1 and cached >= context - 1
+        is_round = whole and self.emitted > 0 and emitted > 0 and not self.dropped
         end = context if is_round else min(cached + tokens, context)
         if not is_round:
             self.recomputed_tokens += max(0, min(end, self.peak_tokens) - cached)
+            self.dropped &= end < context
         self.peak_tokens = max(self.peak_tokens, end)
         if emitted:
             self.emit(end_s, emitted, is_round=is_round)
@@ -66,7 +69,6 @@ class Served:
             self.accepted_tokens += tokens - 1
         else:
             self.resumes += tokens
-        self.dropped = False
         self.emitted += tokens
         self.itl_max_s = float(np.fmax(self.itl_max_s, at_s - self.last_emit_s))
         self.last_emit_s = at_s

@@ -22,28 +22,36 @@ def accepting(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> Wanted:
     Raises:
         UsageError: it cannot be as asked for.
     """
-    if isinstance(scenario.draft_tokens, str) or scenario.drafts is not None:
-        flag = "--drafts" if scenario.drafts is not None else "--draft-tokens"
-        raise UsageError("may not vary where drafts are served for real", where=flag, hint="--draft-tokens 3")
+    if prepared.device != "cpu" and wanted.clock == "cpu":
+        raise UsageError("a thread's CPU time is no GPU's time", where="--clock cpu", hint="--clock wall")
     if scenario.draft_tokens == 0:
         return replace(wanted, acceptance="own")
+    _check_drafting(scenario, wanted)
     against = _against_imposing(scenario, wanted, prepared)
-    found: Accepting = wanted.acceptance or ("own" if against else "imposed")
-    if found == "imposed" and against:
+    asked = wanted.acceptance or ("imposed" if scenario.acceptance is not None else None)
+    if asked == "imposed" and against:
         raise UsageError(f"cannot be imposed: {against}", where="--acceptance", hint="--acceptance own")
-    if found == "own" and scenario.acceptance is not None:
-        hint = "--acceptance own" if wanted.acceptance is None else "leaving it out"
-        raise UsageError(f"cannot be imposed: {against}", where=f"--acceptance {scenario.acceptance}", hint=hint)
+    found: Accepting = asked or ("imposed" if wanted.engine == "vllm" and not against else "own")
     method = scenario.draft_method
     if found == "own" and wanted.engine == "vllm" and (method or "ngram") != "ngram" and wanted.draft is None:
         raise UsageError("takes a draft model", where=f"--draft-method {method}", hint="--draft MODEL")
     return replace(wanted, acceptance=found)
 
 
+def _check_drafting(scenario: Scenario, wanted: Wanted) -> None:
+    """Refuse drafts that vary on vLLM, and none where our decoder is to draft."""
+    if wanted.engine == "torch" and wanted.draft is None:
+        hint = "--draft MODEL, --draft ngram:4, or --draft-tokens 0"
+        raise UsageError("drafts, and there is nothing to draft with", where="--engine torch", hint=hint)
+    if wanted.engine == "vllm" and (isinstance(scenario.draft_tokens, str) or scenario.drafts is not None):
+        flag = "--drafts" if scenario.drafts is not None else "--draft-tokens"
+        raise UsageError("may not vary where vLLM serves for real", where=flag, hint="--draft-tokens 3")
+
+
 def _against_imposing(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> str:
     """Say why acceptance cannot be imposed; "" if it can."""
-    if wanted.engine != "vllm":
-        return "our own decoder accepts what its models agree on"
+    if wanted.engine == "torch":
+        return ""
     if wanted.draft is not None:
         return "--draft names a model that drafts"
     if (scenario.draft_method or "ngram") != "ngram":

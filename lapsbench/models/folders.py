@@ -12,13 +12,13 @@ from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder
 from lapsbench.models.loading import quietly, refusing
 
 
-def model_folder(name: str, flag: str, dtype: str | None) -> str:
+def model_folder(name: str, flag: str, dtype: str) -> str:
     """Return the folder of a model, or the name under which the hub has it; a GGUF file is made one.
 
     Args:
         name: as for `sources.load_target`, but arch:NAME, which has no weights.
         flag: that named it.
-        dtype: in which a GGUF file is kept; None: bfloat16.
+        dtype: in which a GGUF file is kept.
 
     Raises:
         LapsbenchError: no such model, or one that cannot be read.
@@ -32,7 +32,7 @@ def model_folder(name: str, flag: str, dtype: str | None) -> str:
             path = packaged_gguf(name.removeprefix("pypi:")) if name.startswith("pypi:") else Path(name)
             if not path.is_file():
                 raise LapsbenchError("no such file", where=name, hint="the full path of a GGUF file")
-            return str(plain_folder(path, digest(path), getattr(torch, dtype or "bfloat16")))
+            return str(plain_folder(path, digest(path), getattr(torch, dtype)))
         folder = Path(name)
         if not name or (not folder.is_dir() and (folder.is_absolute() or name.startswith(".") or name.count("/") > 1)):
             raise LapsbenchError("no such folder", where=f"{flag} {name}".rstrip(), hint="owner/model or a path")
