@@ -66,6 +66,8 @@ def prepare(asked: Prepare) -> Prepared:
     version, device = version_of(wanted.engine)
     own = wanted.engine == "torch"  # loads models itself, in float32 on a CPU, and knows drafts that are no models
     dtype = wanted.dtype or ("float32" if own and device == "cpu" else "bfloat16")
+    if own and wanted.target.startswith("arch:"):
+        return Prepared(wanted.target, wanted.draft, 0, version, device)
     model = model_folder(wanted.target, "--target", dtype)
     draft = model_folder(wanted.draft, "--draft", dtype) if wanted.draft and not own else wanted.draft
     return Prepared(model, draft, context_tokens(model), version, device)
