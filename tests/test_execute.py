@@ -6,8 +6,10 @@ The real engine serves in tests/vllm.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +21,9 @@ import pytest
 from commands import lapsbench, plain_environment
 from fake_engine import fake_engine
 from polars.testing import assert_frame_equal
+
+from lapsbench.cli.execute import execute as execute_verb
+from lapsbench.cli.replay import replay
 
 FLAGS = "--profile cpu-smollm2-135m-ngram --limit 40 --max-batch 4 --repeats 1 --load 0.9"
 FITS = "--max-model-len 8192 --kv-tokens 0"
@@ -98,6 +103,16 @@ def test_a_folder_of_the_other_kind_is_refused_in_one_line(tmp_path, verb):
     assert done.code == 1
     said = f"error: run: holds a run that was {kinds[other]}, and this one is {kinds[verb]}"
     assert done.err == f"{said}; try a new or empty --out folder\n"
+
+
+def test_every_flag_of_its_own_is_in_the_docs():
+    section = re.search(r"^## execute.*?(?=^## )", (HERE.parent / "docs/cli.md").read_text(), re.DOTALL | re.MULTILINE)[
+        0
+    ]
+    told = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
+    shared = set(inspect.signature(replay).parameters) - {"engine", "acceptance"}
+    own = {f"--{name}" for name in inspect.signature(execute_verb).parameters if name not in shared}
+    assert told == own | {"--out"}
 
 
 # how it goes on --------------------------------------------------------------------------------------------------
