@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lapsbench.decoding.drafts import Draft
-    from lapsbench.decoding.network import Network
+    from lapsbench.decoding.network import Chunk, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class Decoder:
         if self.draft is not None:
             self.draft.prefill(row, tokens, cached)
 
-    def draft_round(self, batch: Batch, sampling: Sampling) -> Proposal:
-        """Return the whole drafting of a round; no drafts where k is 0."""
+    def draft_round(self, batch: Batch, sampling: Sampling, chunks: Sequence[Chunk] = ()) -> Proposal:
+        """Return the whole drafting of a round, no drafts where k is 0; chunks of prompts are taken in on the way."""
         rows = len(batch)
         if self.draft is None or self.draft_tokens == 0:
             return Proposal(batch.history[:, :0], torch.zeros_like(batch.lengths))
         uniform = sampling.uniform(rows, self.draft_tokens)
         return self.draft.propose(
-            batch, self.draft_tokens, self.runner, temperature=sampling.temperature, uniform=uniform
+            batch, self.draft_tokens, self.runner, temperature=sampling.temperature, uniform=uniform, chunks=chunks
         )
 
     def verify_step(self, batch: Batch, tokens: Tensor) -> Tensor:
