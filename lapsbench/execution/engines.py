@@ -47,7 +47,24 @@ def _on_vllm(asked: Serve, policy: Policy) -> None:
 
 
 def _on_torch(asked: Serve, policy: Policy) -> None:
-    raise SystemExit(f"{asked.wanted.engine} {policy.name}")
+    from lapsbench.serving.prompts import drawn  # noqa: PLC0415 - the other engine needs none of it
+    from lapsbench.serving.torch import TorchServing, serve  # noqa: PLC0415
+
+    wanted, texts = asked.wanted, _texts(asked)
+    serving = TorchServing(
+        target=wanted.target,
+        draft=wanted.draft,
+        engine=asked.engine,
+        policy=policy,
+        costs=asked.costs,
+        log=Path(asked.log),
+        imposed=wanted.acceptance == "imposed",
+        clock=wanted.clock,
+        prompts=drawn(asked.work, 0, texts) if texts else None,
+        device=asked.prepared.device,
+        dtype=wanted.dtype,
+    )
+    serve(asked.work, asked.setup, serving)
 
 
 def _texts(asked: Serve) -> tuple[tuple[int, ...], ...]:
