@@ -81,7 +81,7 @@ class Executor:
         self.texts: dict[int, Text] = {}
         self.slots = Slots(networks, lambda request: self.texts[request].cached_tokens)
         self.rows = self.decoder.batch(target.slots)
-        self.of_row: list[tuple[int, int] | None] = [None] * target.slots
+        self.of_row: list[int | None] = [None] * target.slots
         self.sampling = Sampling.seeded(0.0, 0, target.device)
 
     def warm_up(self) -> None:

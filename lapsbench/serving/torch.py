@@ -1,8 +1,8 @@
 """Serves a workload on our own decoder, in this process, under the `ideal` engine's rules, and writes the step log.
 
 Open loop: a request is served from when the clock has passed its arrival. It has exactly `prompt_tokens` tokens and is
-given exactly `output_tokens`, whatever the model says, at temperature 0. Acceptance is the model's own, or imposed as the
-workload recorded it: then every step does all of its work, and only what is kept of it is told.
+given exactly `output_tokens`, whatever the model says, at temperature 0. Acceptance is the model's own, or imposed as
+the workload recorded it: then every step does all of its work, and only what is kept of it is told.
 """
 
 from __future__ import annotations
