@@ -96,6 +96,13 @@ class Executor:
         for batch in (self._first(rows, span) for rows in reversed(sizes) for span in reversed(spans)):
             self.decoder.round(batch, self.sampling)
 
+    def forget(self) -> None:
+        """Forget everybody: another workload begins."""
+        for request in self.texts:
+            self.slots.drop(request)
+        self.texts.clear()
+        self.of_row = [None] * self.target.slots
+
     def add(self, request: int, prompt: list[int], output_tokens: int) -> None:
         """Take a request in; nothing is cached yet."""
         self.texts[request] = Text(list(prompt), len(prompt), len(prompt) + output_tokens)
