@@ -175,7 +175,7 @@ class Fed(Ideal):
 class Told(Fed):
     """The same, where the target had its own word."""
 
-    def accepted(self, job, drafts):
+    def accepted(self, job, _drafts):
         return self.emitted[self.step, job.request] - 1
 
 

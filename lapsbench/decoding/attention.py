@@ -28,7 +28,7 @@ def attend(
     module: nn.Module,
     query: Tensor,
     key: Tensor | PackedStates,
-    value: Tensor | PackedStates,
+    value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
@@ -39,14 +39,14 @@ def attend(
     Args:
         module: the attention layer, not needed.
         query: [B, heads, q, width]; head h belongs to key head h // (heads / key heads).
-        key: [B, key heads, span, width].
-        value: [B, key heads, span, width]; of a packed pass, as the key, a tensor for each window, which attends alone.
+        key: [B, key heads, span, width]; of a packed pass keys and values of its windows, each of which attends alone.
+        value: [B, key heads, span, width]; not read of a packed pass.
         attention_mask: bool [B, 1, q, span], true where a query may look; None for causal over exactly these tokens.
         scaling: of the scores; None for 1 / sqrt(width).
         dropout: zero outside training.
     """
-    if isinstance(key, PackedStates) and isinstance(value, PackedStates):
-        return _attend_packed(module, query, key, value, scaling, dropout), None
+    if isinstance(key, PackedStates):
+        return _attend_packed(module, query, key, scaling, dropout), None
     batch, heads, queries, width = query.shape
     groups = heads // key.shape[1]
     if attention_mask is None:
@@ -61,13 +61,13 @@ def attend(
 
 
 def _attend_packed(
-    module: nn.Module, query: Tensor, key: PackedStates, value: PackedStates, scaling: float | None, dropout: float
+    module: nn.Module, query: Tensor, key: PackedStates, scaling: float | None, dropout: float
 ) -> Tensor:
     """Return [1, all tokens, heads, width]."""
     mixed, begin = [], 0
-    for window, mask, keys, values in zip(key.packed.windows, key.packed.masks, key.states, value.states, strict=True):
+    for window, mask, (keys, values) in zip(key.packed.windows, key.packed.masks, key.pairs, strict=True):
         rows, queries = window.places.shape
-        part = query[0, :, begin : begin + rows * queries].unflatten(1, (rows, queries)).transpose(0, 1)
+        part = query[0, :, begin : begin + rows * queries].reshape(len(query[0]), rows, queries, -1).transpose(0, 1)
         mixed.append(attend(module, part, keys, values, mask, scaling, dropout)[0].flatten(0, 1))
         begin += rows * queries
     return torch.cat(mixed)[None]

@@ -47,9 +47,9 @@ class Packed:
 
 @dataclass(slots=True)
 class PackedStates:
-    """Keys or values of the windows of a pass, each [B, heads, span, width], and what attention needs to know."""
+    """Keys and values of the windows of a pass, each [B, heads, span, width], and what attention needs to know."""
 
-    states: list[Tensor]
+    pairs: list[tuple[Tensor, Tensor]]
     packed: Packed
 
 
@@ -72,18 +72,21 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transforme
 
     def update(  # type: ignore[override]  # transformers hands on to attention whatever comes back
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor] | tuple[PackedStates, PackedStates]:
+    ) -> tuple[Tensor | PackedStates, Tensor]:
         """Write [B, heads, q, width] at the window's places; return the slots' [B, heads, span, width].
 
-        Of a packed pass it is [1, heads, all tokens, width], and what comes back is a tensor for each window.
+        Of a packed pass it is [1, heads, all tokens, width], and the first that comes back holds all windows' keys and
+        values.
         """
         del args, kwargs
         window = self._open()
         if isinstance(window, Window):
             return _write(self.keys, key_states, window), _write(self.values, value_states, window)
-        pairs = ((self.keys, key_states), (self.values, value_states))
-        keys, values = (PackedStates(_write_all(store, states, window.windows), window) for store, states in pairs)
-        return keys, values
+        keys, values = (
+            _write_all(store, states, window.windows)
+            for store, states in ((self.keys, key_states), (self.values, value_states))
+        )
+        return PackedStates(list(zip(keys, values, strict=True)), window), value_states
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the span and offset a mask would have."""
@@ -137,7 +140,7 @@ def _write_all(store: Tensor, states: Tensor, windows: list[Window]) -> list[Ten
     kept, begin = [], 0
     for window in windows:
         rows, queries = window.places.shape
-        part = states[0, :, begin : begin + rows * queries].unflatten(1, (rows, queries)).transpose(0, 1)
+        part = states[0, :, begin : begin + rows * queries].reshape(len(states[0]), rows, queries, -1).transpose(0, 1)
         kept.append(_write(store, part, window))
         begin += rows * queries
     return kept

@@ -64,7 +64,9 @@ class Network:
         heads, width = _kv_shape(config)
         layers = int(config.num_hidden_layers)
         self.kv_bytes_per_token = 2 * layers * heads * width * self.dtype.itemsize
-        self.nothing = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)  # a mask nobody reads: each has its own
+        self.nothing = torch.ones(
+            1, 1, 1, 1, dtype=torch.bool, device=self.device
+        )  # a mask nobody reads: each has its own
         self.cache = SlotCache(layers, (slots, heads, room, width), self.dtype, self.device)
 
     @property
@@ -98,8 +100,11 @@ class Network:
         Of a chunk longer than a pass may be, what comes before its last pass is written first.
 
         Args:
-            tokens, lengths, span, keep: as for `forward`, with no rows perhaps.
+            tokens: as for `forward`, of no rows perhaps.
+            lengths: the same.
             chunks: one or more, of slots that are not among the rows.
+            span: as for `forward`.
+            keep: the same.
 
         Returns:
             Logits [B, q, V] of the rows, and [chunks, V] of each chunk's last token.

@@ -81,7 +81,7 @@ class Executor:
         self.texts: dict[int, Text] = {}
         self.slots = Slots(networks, lambda request: self.texts[request].cached_tokens)
         self.rows = self.decoder.batch(target.slots)
-        self.of_row: list[tuple[int, int] | None] = [None] * target.slots
+        self.of_row: list[int | None] = [None] * target.slots
         self.sampling = Sampling.seeded(0.0, 0, target.device)
 
     def warm_up(self) -> None:
@@ -95,6 +95,13 @@ class Executor:
             self._stand_still(rows)
         for batch in (self._first(rows, span) for rows in reversed(sizes) for span in reversed(spans)):
             self.decoder.round(batch, self.sampling)
+
+    def forget(self) -> None:
+        """Forget everybody: another workload begins."""
+        for request in self.texts:
+            self.slots.drop(request)
+        self.texts.clear()
+        self.of_row = [None] * self.target.slots
 
     def add(self, request: int, prompt: list[int], output_tokens: int) -> None:
         """Take a request in; nothing is cached yet."""

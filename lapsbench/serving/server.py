@@ -46,7 +46,7 @@ class Server(Ideal):
         self.stands: dict[int, int] = {}
         self.gone: list[int] = []
 
-    # the clock decides who has arrived, and what a step took -----------------------------------------------------------
+    # the clock decides who has arrived, and what a step took ---------------------------------------------------------
 
     def arrivals(self) -> bool:
         """Let in who has arrived; if nobody is there, let time pass until somebody is. False: nobody is left."""
@@ -95,9 +95,7 @@ class Server(Ideal):
         parts = [Part(job.request, tokens) for job, tokens in step.chunks]
         recorded = [self.accept_run(job) for job in step.decoding] if self.imposed else None
         self.executor.seat([job.request for job in step.batch])
-        self.stands = dict(
-            zip(rounds, self.executor.step(rounds, parts, step.drafts, recorded), strict=True)
-        )
+        self.stands = dict(zip(rounds, self.executor.step(rounds, parts, step.drafts, recorded), strict=True))
         return self.clock() - self.now_s
 
     def accepted(self, job: Job, drafts: int) -> int:
@@ -115,7 +113,7 @@ class Server(Ideal):
         self.executor.evict(job.request)
         self.gone.append(job.request)
 
-    # what the log says -------------------------------------------------------------------------------------------------
+    # what the log says -----------------------------------------------------------------------------------------------
 
     def rows(self, step: Step, before: dict[int, tuple[int, int]]) -> list[Row]:
         """Return who is in a step, and who lost their place for it."""

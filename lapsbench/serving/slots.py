@@ -44,7 +44,9 @@ class Slots:
         """Give a request a free slot, and what it kept; return the slot."""
         slot = self.holders.index(None)
         self.holders[slot] = request
-        for store, kept in zip(self._stores(slot), self.parked.pop(request, ()), strict=False):  # nothing was kept of most
+        for store, kept in zip(
+            self._stores(slot), self.parked.pop(request, ()), strict=False
+        ):  # nothing was kept of most
             store[:, : kept.shape[1]] = kept
             self.copied_tokens += kept.shape[1]
         return slot

@@ -1,8 +1,8 @@
 """Serves a workload on our own decoder, in this process, under the `ideal` engine's rules, and writes the step log.
 
 Open loop: a request is served from when the clock has passed its arrival. It has exactly `prompt_tokens` tokens and is
-given exactly `output_tokens`, whatever the model says, at temperature 0. Acceptance is the model's own, or imposed as the
-workload recorded it: then every step does all of its work, and only what is kept of it is told.
+given exactly `output_tokens`, whatever the model says, at temperature 0. Acceptance is the model's own, or imposed as
+the workload recorded it: then every step does all of its work, and only what is kept of it is told.
 """
 
 from __future__ import annotations
@@ -67,33 +67,65 @@ class TorchServing:
     eager: bool = False
 
 
-def serve(work: Workload, setup: Setup, serving: TorchServing) -> dict[int, list[int]]:
+@dataclass(frozen=True, slots=True)
+class Models:
+    """A target and its draft with their caches, loaded: one workload after the other can be served on them.
+
+    Attributes:
+        executor: what does steps with them.
+        positions: tokens a sequence may have.
+    """
+
+    executor: Executor
+    positions: int
+
+
+def load(work: Workload, serving: TorchServing) -> Models:
+    """Return target and draft with room for the longest request of a workload, warmed up.
+
+    Raises:
+        UsageError: there is nothing to draft with.
+        LapsbenchError: a model cannot be loaded.
+    """
+    if serving.clock == "cpu":
+        torch.set_num_threads(1)  # else one thread's CPU time would not be all of it
+    target, draft, positions = _networks(work, serving)
+    executor = Executor(target, draft, serving.engine.draft_tokens, eager=serving.eager)
+    executor.warm_up()
+    return Models(executor, positions)
+
+
+def serve(work: Workload, setup: Setup, serving: TorchServing, models: Models | None = None) -> dict[int, list[int]]:
     """Serve the workload; return the tokens of every request that was served.
+
+    Args:
+        work: who arrives when, and asks for what.
+        setup: what policies know beforehand.
+        serving: what it is served on.
+        models: as `load` made them for requests as long and this engine; None to load them now.
 
     Raises:
         UsageError: the engine swaps, or is not of these rules; CPU time is asked of a GPU.
         LapsbenchError: a model cannot be loaded, or the log cannot be written.
     """
     _check(serving)
-    if serving.clock == "cpu":
-        torch.set_num_threads(1)  # else one thread's CPU time would not be all of it
-    engine = serving.engine
-    target, draft, positions = _models(work, serving)
-    log = StepLog(str(serving.log), _header(serving, positions))
-    prompts = serving.prompts if serving.prompts is not None else drawn(work, target.vocabulary)
-    executor = Executor(target, draft, engine.draft_tokens, eager=serving.eager)
-    executor.warm_up()
+    models = models or load(work, serving)
+    executor = models.executor
+    executor.forget()
+    vocabulary = executor.target.vocabulary
+    prompts = serving.prompts if serving.prompts is not None else drawn(work, vocabulary)
+    log = StepLog(str(serving.log), _header(serving, models.positions))
     gc.collect()
     gc.freeze()
     try:
         server = Server(
-            *(work, engine, serving.policy, serving.costs, setup),
+            *(work, serving.engine, serving.policy, serving.costs, setup),
             executor=executor,
             prompts=prompts,
             clock=Clock(serving.clock),
             log=log,
             imposed=serving.imposed,
-            positions=positions,
+            positions=models.positions,
         )
         server.run()
     finally:
@@ -111,7 +143,7 @@ def _check(serving: TorchServing) -> None:
         raise UsageError("a thread's CPU time is no GPU's time", where="--clock cpu", hint="--clock wall")
 
 
-def _models(work: Workload, serving: TorchServing) -> tuple[Network, Draft | None, int]:
+def _networks(work: Workload, serving: TorchServing) -> tuple[Network, Draft | None, int]:
     """Return target and draft with room for the longest request that fits, and the tokens a sequence may have."""
     device = torch.device(serving.device)
     dtype = getattr(torch, serving.dtype or ("float32" if device.type == "cpu" else "bfloat16"))
