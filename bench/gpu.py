@@ -38,6 +38,7 @@ GRACE_S = 5
 CLOSING_S = 45
 """Less is not worth closing a stopped step."""
 GRID = "--device cuda --dtype bfloat16 --batches 1,2,4,8,16,32,64,128,256 --draft-tokens 8"
+LLAMA = "--target arch:llama-3.1-8b --draft arch:llama-3.2-1b"
 PAIR = f"profile --out {{out}} --target {{model}} {GRID} --contexts 128,512,1024,2048,4096 --max-new-tokens 64"
 TINY = "--device cpu --dtype float32 --batches 1,2 --contexts 16,32 --draft-tokens 1 --budget-s 1"
 TINY_PAIR = f"{TINY} --prompts {{asked}} --max-new-tokens 8 --draft-tokens-max 2"
@@ -45,14 +46,15 @@ TINY_PAIR = f"{TINY} --prompts {{asked}} --max-new-tokens 8 --draft-tokens-max 2
 
 @dataclass(frozen=True)
 class Step:
-    """A command line of lapsbench.
+    """A command line of lapsbench, or of a script in this folder.
 
     Attributes:
         name: of the step and of what it writes, after the device's.
         seconds: it is stopped then.
-        line: {out}, {model} and {asked} stand for paths; where a flag is given twice, the last one counts.
+        line: {out}, {model} and {asked} stand for paths, {measured} for what the folder of any profile begins with;
+            where a flag is given twice, the last one counts.
         tiny: what is added to it for tiny models on a CPU.
-        closing: what is added to end it with what it has.
+        closing: what is added to end it with what it has; "" where that is what it has on disk.
     """
 
     name: str
@@ -65,16 +67,23 @@ class Step:
 STEPS = (
     Step(
         "llama3.1-8b-1b",
-        230,
-        f"profile --out {{out}} --target arch:llama-3.1-8b --draft arch:llama-3.2-1b --costs-only {GRID}"
-        " --contexts 128,512,1024,2048,4096,8192,16384 --budget-s 140",
+        170,
+        f"profile --out {{out}} {LLAMA} --costs-only {GRID}"
+        " --contexts 128,512,1024,2048,4096,8192,16384 --budget-s 90",
         f"--target {{model}} --draft self:layers=0 {TINY}",
     ),
-    Step("smollm2-135m-int4", 90, f"{PAIR} --draft self:int4 --budget-s 20", TINY_PAIR),
-    Step("smollm2-135m-drop", 75, f"{PAIR} --draft self:drop=13-16 --budget-s 15", f"{TINY_PAIR} --draft self:drop=4"),
-    Step("smollm2-135m-ngram", 70, f"{PAIR} --draft ngram:4 --budget-s 15", TINY_PAIR),
+    Step("smollm2-135m-int4", 75, f"{PAIR} --draft self:int4 --budget-s 15", TINY_PAIR),
+    Step("smollm2-135m-drop", 60, f"{PAIR} --draft self:drop=13-16 --budget-s 10", f"{TINY_PAIR} --draft self:drop=4"),
+    Step("smollm2-135m-ngram", 55, f"{PAIR} --draft ngram:4 --budget-s 10", TINY_PAIR),
+    Step(
+        "served",
+        140,
+        f"served.py {{out}} {{measured}}llama3.1-8b-1b {LLAMA} --device cuda",
+        "--target {model} --draft self:layers=0 --device cpu --draft-tokens 1 --max-batch 2 --requests 12 --scale 0.1",
+        "",
+    ),
 )
-"""465 of 540 seconds. The rest is for a cold start, for closing what was stopped, and for steps yet to come."""
+"""500 of 540 seconds. The rest is for a cold start, and for closing what was stopped."""
 LOOK = """
 import json, platform, torch, transformers
 device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -146,7 +155,7 @@ class Gpu:
             self._step(step, done, min(step.seconds, self.left_s), "")
             self.keep(found)
         for step, done in zip(steps, found, strict=True):
-            if done.state == "stopped" and self.left_s > CLOSING_S:
+            if done.state == "stopped" and step.closing and self.left_s > CLOSING_S:
                 self._step(step, done, self.left_s, step.closing)
                 self.keep(found)
         return found
@@ -179,15 +188,17 @@ class Gpu:
         if seconds <= GRACE_S:
             return
         device = re.search(r"[A-Z]+\d+", self.about["device"])
-        folder = self.profiles / f"{device[0].lower() if device else self.about['device']}-{step.name}"
+        measured = self.profiles / f"{device[0].lower() if device else self.about['device']}-"
+        folder = Path(f"{measured}{step.name}")
         line = f"{step.line} {step.tiny if self.tiny else ''} {more}"
-        words = [word.format(out=folder, **self.paths) for word in shlex.split(line)]
-        print(f"== {step.name}: lapsbench {shlex.join(words)}", flush=True)
+        words = [word.format(out=folder, measured=measured, **self.paths) for word in shlex.split(line)]
+        command = [ROOT / "bench" / words[0], *words[1:]] if words[0].endswith(".py") else ["-m", "lapsbench", *words]
+        print(f"== {step.name}: {shlex.join(words)}", flush=True)
         began = time.monotonic()
         with (self.out / "log.txt").open("a") as log:
-            log.write(f"== lapsbench {shlex.join(words)}\n")
+            log.write(f"== {shlex.join(words)}\n")
             log.flush()
-            code, done.state = _limited([sys.executable, "-m", "lapsbench", *words], seconds, log, self.env)
+            code, done.state = _limited([sys.executable, *map(str, command)], seconds, log, self.env)
         done.spent_s += time.monotonic() - began
         done.kept = _kept(folder)
         done.said = (self.out / "log.txt").read_text().strip().rpartition("\n")[2] if code else ""
@@ -220,6 +231,8 @@ def _kept(folder: Path) -> str:
     """Say what of a profile is on disk."""
     if (folder / "cost.parquet").exists():
         return "a whole profile"
+    if (folder / "served.jsonl").exists():
+        return f"{len((folder / 'served.jsonl').read_text().splitlines())} cells served and replayed"
     journal = folder / "parts" / "journal.jsonl"
     lines = [json.loads(line) for line in journal.read_text().splitlines()[:-1]] if journal.exists() else []
     points = sum(line["kind"] == "point" for line in lines)

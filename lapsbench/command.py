@@ -1,4 +1,4 @@
-"""The command that replays a scenario: its settings that are not the defaults, as flags.
+"""The command that replays or serves a scenario: its settings that are not the defaults, as flags.
 
 Made from the settings and not from what was typed, so the same run has the same manifest wherever it was kept.
 """
@@ -6,23 +6,25 @@ Made from the settings and not from what was typed, so the same run has the same
 from __future__ import annotations
 
 import shlex
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from lapsbench.scenario import Scenario
 
 
-def as_command(scenario: Scenario) -> str:
-    """Return one shell line, without `--out` and what else changes no result."""
-    return shlex.join(["lapsbench", "replay", *_flags(scenario)])
+def as_command(scenario: Scenario, verb: str = "replay", own: Mapping[str, str | None] = MappingProxyType({})) -> str:
+    """Return one shell line, without `--out` and what else changes no result; `own`: flags of the verb alone."""
+    first = [part for name, value in own.items() if value is not None for part in (f"--{name}", value)]
+    return shlex.join(["lapsbench", verb, *first, *_flags(scenario, own)])
 
 
-def _flags(scenario: Scenario) -> Iterator[str]:
+def _flags(scenario: Scenario, given: Collection[str]) -> Iterator[str]:
     for key, field in type(scenario).model_fields.items():
         value = getattr(scenario, key)
-        if value == field.default:
+        if value == field.default or key in given:
             continue
         if key == "policies":
             for policy in value:

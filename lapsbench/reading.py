@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lapsbench.core import Engine
 from lapsbench.errors import LapsbenchError
@@ -22,7 +22,7 @@ from lapsbench.metrics.summary import summarize
 from lapsbench.store.saved import AGAIN, SavedRun
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.store.saved import Requests, SavedCell
@@ -104,8 +104,19 @@ def _result(saved: SavedRun, cells: tuple[CellSummary, ...]) -> ReplayResult:
         calibration=saved.part("calibration") or "",
         notes=tuple(saved.part("trace", "notes")),
         tail=float(saved.part("scenario").get("tail", TAIL)),
+        executed=executed(saved.manifest),
         needs={policy: tuple(each) for policy, each in saved.manifest.get("needs", {}).items()},
     )
+
+
+def executed(manifest: Mapping[str, Any]) -> str:
+    """Say on what a run was served for real, and by which clock; "" for a replay."""
+    told = manifest.get("executed")
+    if manifest.get("kind") != "executed" or not isinstance(told, dict):
+        return ""
+    named = [str(told[name]).rstrip("/") for name in ("target", "draft") if told.get(name)]
+    models = " + ".join(name.rpartition("/")[2] for name in named)
+    return f"{told.get('engine')} {told.get('version')}, {models}, clock {told.get('clock')}"
 
 
 def _agree(run: Run) -> None:

@@ -30,7 +30,7 @@ from lapsbench.policies.work import OF_TODAY
 from lapsbench.schedules import nominal
 from lapsbench.sim import kernel
 from lapsbench.sim.sweep import Cell, Sweep
-from lapsbench.store.run import MANIFEST, CellKey, RunFolder, content_key
+from lapsbench.store.run import MANIFEST, CellKey, Kind, RunFolder, content_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Controller, Engine, Outcome, Policy, Trace
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.scenario import Scenario
-    from lapsbench.sim.sweep import Plan, Result, Simulator
+    from lapsbench.sim.sweep import Plan, Result, Server, Simulator
 
 ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedules.py", "streams.py")
 """What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
@@ -47,28 +47,56 @@ ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedu
 class Replayer:
     """A scenario made ready to run; `close` lets go of its folder.
 
+    Attributes:
+        kind: of run: whether cells are replayed or served for real.
+
     Args:
         scenario: what to replay.
         out: run folder, or None to keep nothing.
         say: told what is being waited for.
     """
 
+    kind: Kind = "simulated"
+
     def __init__(self, scenario: Scenario, out: Path | None, say: Callable[[str], None] = lambda _: None) -> None:
         self.scenario = scenario
         self.slo = scenario.parsed_slo
-        self.rules_version = rules_version(scenario.engine)
+        self.rules_version = self.version()
         self.plan, self.baseline = plan_of(scenario)
         self.resumed = 0
         self.remarks: list[str] = [compiler.remark] if compiler.remark else []
-        self._base = _base_key(self.plan, self.rules)
+        self._base = _base_key(self.plan, self.rules, *self.also())
         with ExitStack() as held:
             # before anything is compiled or replayed: a bad --out should fail at once
-            self.folder = held.enter_context(closing(RunFolder(out, scenario.engine))) if out is not None else None
-            self.sweep = Sweep(self.plan, say, _simulator(scenario))
+            self.folder = (
+                held.enter_context(closing(RunFolder(out, scenario.engine, self.kind))) if out is not None else None
+            )
+            self.sweep = Sweep(self.plan, say, _simulator(scenario), self.server())
+            self.check()
             if self.folder is not None:
                 self.remarks += [self.folder.remark] if self.folder.remark else []
                 self.folder.write_manifest(self.manifest())
             self.close = held.pop_all().close
+
+    def version(self) -> str:
+        """Return the version of the engine's rules."""
+        return rules_version(self.scenario.engine)
+
+    def also(self) -> tuple[object, ...]:
+        """Return what cells depend on beside the plan."""
+        return ()
+
+    def server(self) -> Server | None:
+        """Return what serves cells for real; None: they are replayed."""
+        return None
+
+    def check(self) -> None:
+        """Refuse what only shows when the sweep is ready."""
+
+    @property
+    def command(self) -> str:
+        """The command that does this again."""
+        return as_command(self.scenario)
 
     @property
     def rules(self) -> str:
@@ -91,7 +119,7 @@ class Replayer:
                 cell, outcome = result.cell, result.outcome
                 self.resumed += result.resumed
                 if self.folder is not None and not result.resumed:
-                    self.folder.keep(self._key(cell), result.work, outcome)
+                    self.folder.keep(self.key(cell), result.work, outcome)
                 where = (cell.load, cell.seed)
                 if where not in cuts:
                     offered = backlog_s(result.work.arrival_s, outcome.alone_s, self.sweep.capacity_rps)
@@ -100,7 +128,7 @@ class Replayer:
         ordered = [summaries[cell.name, cell.load, cell.seed] for cell in self.cells]
         comparisons = tuple(compare(ordered, self.baseline))
         if self.folder is not None:
-            keys = [self._key(cell) for cell in self.cells]
+            keys = [self.key(cell) for cell in self.cells]
             self._remark(self.folder, keys)
             line = patience_rows(self.plan, self.sweep.today, cuts, self.sweep.replay) if patience else []
             self.folder.gather(keys, summary_rows(ordered, comparisons), self._estimates(), line)
@@ -112,10 +140,10 @@ class Replayer:
         return {
             "schema": MANIFEST,
             "lapsbench": __version__,
-            "code": _code_key()[:32],
+            "code": code_key()[:32],
             "sources": {spec_of(policy): _source(policy)[:32] for policy in plan.policies},
             "scenario": self.scenario.model_dump(mode="json"),
-            "command": as_command(self.scenario),
+            "command": self.command,
             "baseline": self.baseline,
             "predict": plan.predictor.label,
             "oracles": [spec_of(policy) for policy in plan.policies if policy.is_oracle],
@@ -136,13 +164,13 @@ class Replayer:
                 "sha256_32": _profile_key(plan),
                 "provenance": dict(plan.profile.provenance),
             },
-            "kind": "simulated",
+            "kind": self.kind,
             "engine": _engine(plan.engine),
             "rules": self.scenario.engine,
             "rules_version": self.rules_version,
             "capacity_rps": self.sweep.capacity_rps,
             "calibration": calibration.source if calibration else None,
-            "cells": [asdict(self._key(cell)) for cell in self.cells],
+            "cells": [asdict(self.key(cell)) for cell in self.cells],
         }
 
     def _estimates(self) -> list[dict[str, Any]]:
@@ -195,7 +223,13 @@ class Replayer:
             notes=self.notes,
             tail=self.scenario.tail,
             needs=self.needs,
+            executed=self.executed,
         )
+
+    @property
+    def executed(self) -> str:
+        """Say on what it was served; "" for a replay."""
+        return ""
 
     @property
     def needs(self) -> dict[str, tuple[str, ...]]:
@@ -221,9 +255,10 @@ class Replayer:
     def _kept(self, cell: Cell) -> Outcome | None:
         if self.folder is None:
             return None
-        return self.folder.finished(self._key(cell), self.sweep.prepared(cell.seed)[1].alone_s)
+        return self.folder.finished(self.key(cell), self.sweep.prepared(cell.seed)[1].alone_s)
 
-    def _key(self, cell: Cell) -> CellKey:
+    def key(self, cell: Cell) -> CellKey:
+        """Return what a cell is known by on disk."""
         policy = cell.policy
         how = (policy.preemptive, policy.rerank, policy.oracle, policy.knows, policy.client_weights)
         key = content_key(self._base, cell.name, how, _source(cell.policy), cell.load, cell.seed)
@@ -239,10 +274,10 @@ def _simulator(scenario: Scenario) -> Simulator:
     return kernel.replay
 
 
-def _base_key(plan: Plan, rules: str) -> str:
+def _base_key(plan: Plan, rules: str, *also: object) -> str:
     history = plan.history
     return content_key(
-        _code_key(),
+        code_key(),
         _trace_key(plan.trace),
         _profile_key(plan),
         _engine(plan.engine),
@@ -252,6 +287,7 @@ def _base_key(plan: Plan, rules: str) -> str:
         *((_source(find(plan.engine.drafts)),) if plan.engine.drafts else ()),
         plan.seeds[0],  # capacity is measured with the first seed
         "bank" if history is None else _trace_key(history),
+        *also,
     )
 
 
@@ -288,10 +324,11 @@ def _profile_key(plan: Plan) -> str:
     return content_key(*arrays)
 
 
-def _code_key() -> str:
+def code_key(rooms: tuple[str, ...] = ROOMS) -> str:
+    """Return the hash of our own code in these rooms and files."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for room in ROOMS:
+    for room in rooms:
         for file in sorted([package / room] if room.endswith(".py") else (package / room).rglob("*.py")):
             digest.update(file.read_bytes())
     return digest.hexdigest()

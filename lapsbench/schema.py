@@ -79,6 +79,23 @@ REQUESTS = pa.schema(
         ("alone_s", pa.float64()),
     ]
 )
+STEPS = pa.schema(
+    [
+        ("policy", pa.dictionary(pa.int32(), pa.string())),
+        ("load", pa.float64()),
+        ("seed", pa.int32()),
+        ("step", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("admit_s", pa.float64()),
+        ("request", pa.int32()),
+        ("tokens", pa.int32()),
+        ("cached", pa.int32()),
+        ("drafts", pa.int32()),
+        ("emitted", pa.int32()),
+        ("preempted", pa.bool_()),
+    ]
+)
 VERSIONS = MappingProxyType({"requests": 2})
 """Of the kinds that have changed since their first version; older ones are still read."""
 SUMMARY = pa.schema(

@@ -14,7 +14,7 @@ import numpy as np
 from lapsbench.core import FINISHED
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.metrics.change import Change, Pair, change, without_blocks
-from lapsbench.reading import summary_of, warmup_of
+from lapsbench.reading import executed, summary_of, warmup_of
 from lapsbench.store.saved import SavedRun
 
 if TYPE_CHECKING:
@@ -65,7 +65,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """What comparing two runs says. `unpaired` are cells that only one of them has."""
+    """What comparing two runs says.
+
+    Attributes:
+        unpaired: cells that only one of them has.
+        other_work: in which way their requests are not the same; "" if they are.
+        other_kind: which of them was replayed and which served for real, or on which engines; "" if both alike.
+    """
 
     before: str
     after: str
@@ -74,6 +80,7 @@ class Versus:
     differences: Sequence[Difference]
     unpaired: Sequence[str]
     other_work: str
+    other_kind: str = ""
 
 
 def compare_runs(
@@ -116,7 +123,16 @@ def compare_runs(
         list(_differences(*runs)),
         [*_unpaired(cells[0], cells[1], before), *_unpaired(cells[1], cells[0], after)],
         other_work,
+        _other_kind(*runs),
     )
+
+
+def _other_kind(before: SavedRun, after: SavedRun) -> str:
+    kinds = [(executed(run.manifest), f"{run.manifest.get('rules', 'ideal')}'s rules") for run in (before, after)]
+    texts = [f"executed on {where}" if where else f"simulated by {rules}" for where, rules in kinds]
+    if texts[0] == texts[1]:
+        return ""
+    return f"{before.folder} was {texts[0]}, {after.folder} {texts[1]}"
 
 
 def _pair(
@@ -125,7 +141,9 @@ def _pair(
     """Return a pair, and in which way its two sides are different work ("" if they are not)."""
     sides = [run.requests(cell) for run, cell in zip(runs, cells, strict=True)]
     engines = [run.part("engine") for run in runs]
-    comparable = engines[0]["draft_tokens"] == engines[1]["draft_tokens"] and not any(map(_resumes_emit, engines))
+    own = any(run.manifest.get("executed", {}).get("acceptance") == "own" for run in runs)
+    same_k = engines[0]["draft_tokens"] == engines[1]["draft_tokens"]
+    comparable = same_k and not own and not any(map(_resumes_emit, engines))
     other = _other_work(*sides) or (_other_acceptance(*sides) if comparable else "")
     # one cut for both: the later one
     warmup = max(warmup_of(run, cell) for run, cell in zip(runs, cells, strict=True))
@@ -192,6 +210,9 @@ def _differences(before: SavedRun, after: SavedRun) -> Iterator[Difference]:
 
 def _settings(run: SavedRun) -> Iterator[tuple[str, Any]]:
     """Yield what one would want to know when two runs disagree."""
+    yield "kind", run.manifest.get("kind", "simulated")
+    for name, value in run.manifest.get("executed", {}).items():
+        yield f"executed, {name}", value
     yield "lapsbench", run.part("lapsbench")
     yield "hash of the simulator's code", run.part("code")
     for name, source in run.part("sources").items():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lapsbench.cli.console import check_target, progress_bar, write_text
+from lapsbench.cli.console import check_target, progress_bar, remark, write_text
 from lapsbench.errors import GateError, LapsbenchError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def compare(
         found = compare_runs(
             before, after, gates, allow_different_work=allow_different_work, progress=lambda: bar.advance(task)
         )
+    remark([found.other_kind] if found.other_kind else [], quiet=quiet)
     failed = write_text(versus_markdown(found), markdown, "--markdown") if markdown else None
     if markdown != "-":
         _print(found)

@@ -13,6 +13,7 @@ import typer
 
 from lapsbench import __version__
 from lapsbench.cli.compare import compare
+from lapsbench.cli.execute import execute
 from lapsbench.cli.interrupt import HOW_TO_GO_ON, INTERRUPTED, finish
 from lapsbench.cli.policies import policies
 from lapsbench.cli.profile import profile
@@ -48,7 +49,7 @@ def lapsbench(
         typer.echo(context.get_help())
 
 
-for verb in (replay, report, compare, profile, policies):  # in the order of --help
+for verb in (replay, report, compare, execute, profile, policies):  # in the order of --help
     app.command()(verb)
 for noun in (traces, profiles):
     app.add_typer(noun)

@@ -32,6 +32,27 @@ class Window:
     span: int
 
 
+@dataclass(slots=True)
+class Packed:
+    """Several windows of one pass, whose tokens come one after the other as one sequence of a batch of one.
+
+    Attributes:
+        windows: where each writes and how far it reads.
+        masks: for each, bool [B, 1, q, span], true where a query may look; None for causal over exactly its tokens.
+    """
+
+    windows: list[Window]
+    masks: list[Tensor | None]
+
+
+@dataclass(slots=True)
+class PackedStates:
+    """Keys and values of the windows of a pass, each [B, heads, span, width], and what attention needs to know."""
+
+    pairs: list[tuple[Tensor, Tensor]]
+    packed: Packed
+
+
 class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transformers types no __init_subclass__
     """One layer's keys and values, each [slots, heads, room, width]."""
 
@@ -44,29 +65,33 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transforme
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.is_initialized = True
-        self.window: Window | None = None
+        self.window: Window | Packed | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Do nothing: the room is there from the start."""
 
-    def update(
+    def update(  # type: ignore[override]  # transformers hands on to attention whatever comes back
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
-    ) -> tuple[Tensor, Tensor]:
-        """Write [B, heads, q, width] at the window's places; return the slots' [B, heads, span, width]."""
+    ) -> tuple[Tensor | PackedStates, Tensor]:
+        """Write [B, heads, q, width] at the window's places; return the slots' [B, heads, span, width].
+
+        Of a packed pass it is [1, heads, all tokens, width], and the first that comes back holds all windows' keys and
+        values.
+        """
         del args, kwargs
         window = self._open()
-        index = window.places[:, None, :, None].expand_as(key_states)
-        kept = []
-        for store, states in ((self.keys, key_states), (self.values, value_states)):
-            rows = store[window.rows]
-            rows.scatter_(2, index, states)
-            kept.append(rows[:, :, : window.span])
-        return kept[0], kept[1]
+        if isinstance(window, Window):
+            return _write(self.keys, key_states, window), _write(self.values, value_states, window)
+        keys, values = (
+            _write_all(store, states, window.windows)
+            for store, states in ((self.keys, key_states), (self.values, value_states))
+        )
+        return PackedStates(list(zip(keys, values, strict=True)), window), value_states
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Return the span and offset a mask would have."""
-        del query_length
-        return self._open().span, 0
+        window = self._open()
+        return (window.span if isinstance(window, Window) else query_length), 0
 
     def get_seq_length(self) -> int:
         """Return 0: lengths are ragged, and positions are always given."""
@@ -80,7 +105,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transforme
         """Return the same, under the name it had in older versions of transformers (5.9, for one)."""
         return self.get_max_length()
 
-    def _open(self) -> Window:
+    def _open(self) -> Window | Packed:
         if self.window is None:
             raise RuntimeError("a slot cache is written through Network.forward")
         return self.window
@@ -93,7 +118,7 @@ class SlotCache(Cache):
         self.slot_layers = [SlotLayer(shape, dtype, device) for _ in range(layers)]
         super().__init__(layers=list(self.slot_layers))
 
-    def open(self, window: Window) -> None:
+    def open(self, window: Window | Packed) -> None:
         """Say where the next forward pass writes and reads."""
         for layer in self.slot_layers:
             layer.window = window
@@ -103,3 +128,19 @@ class SlotCache(Cache):
         for layer in self.slot_layers:
             layer.keys.normal_(generator=generator)
             layer.values.normal_(generator=generator)
+
+
+def _write(store: Tensor, states: Tensor, window: Window) -> Tensor:
+    rows = store[window.rows]
+    rows.scatter_(2, window.places[:, None, :, None].expand_as(states), states)
+    return rows[:, :, : window.span]
+
+
+def _write_all(store: Tensor, states: Tensor, windows: list[Window]) -> list[Tensor]:
+    kept, begin = [], 0
+    for window in windows:
+        rows, queries = window.places.shape
+        part = states[0, :, begin : begin + rows * queries].reshape(len(states[0]), rows, queries, -1).transpose(0, 1)
+        kept.append(_write(store, part, window))
+        begin += rows * queries
+    return kept

@@ -15,7 +15,7 @@ import torch
 from lapsbench.decoding.batch import Batch, Emission, Proposal
 from lapsbench.decoding.drafts import ModelDraft, check_vocabularies
 from lapsbench.decoding.graphs import Runner
-from lapsbench.decoding.verify import accept_greedy, accept_sampled, choose, distribution
+from lapsbench.decoding.verify import accept_greedy, accept_sampled, choose, distribution, impose
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lapsbench.decoding.drafts import Draft
-    from lapsbench.decoding.network import Network
+    from lapsbench.decoding.network import Chunk, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class Decoder:
         if self.draft is not None:
             self.draft.prefill(row, tokens, cached)
 
-    def draft_round(self, batch: Batch, sampling: Sampling) -> Proposal:
-        """Return the whole drafting of a round; no drafts where k is 0."""
+    def draft_round(self, batch: Batch, sampling: Sampling, chunks: Sequence[Chunk] = ()) -> Proposal:
+        """Return the whole drafting of a round, no drafts where k is 0; chunks of prompts are taken in on the way."""
         rows = len(batch)
         if self.draft is None or self.draft_tokens == 0:
             return Proposal(batch.history[:, :0], torch.zeros_like(batch.lengths))
         uniform = sampling.uniform(rows, self.draft_tokens)
         return self.draft.propose(
-            batch, self.draft_tokens, self.runner, temperature=sampling.temperature, uniform=uniform
+            batch, self.draft_tokens, self.runner, temperature=sampling.temperature, uniform=uniform, chunks=chunks
         )
 
     def verify_step(self, batch: Batch, tokens: Tensor) -> Tensor:
@@ -107,14 +107,26 @@ class Decoder:
         return self.runner.call("verify", shape, step, tokens, batch.lengths)
 
     @torch.no_grad()
-    def bookkeeping(self, batch: Batch, proposal: Proposal, logits: Tensor, sampling: Sampling) -> Emission:
+    def bookkeeping(
+        self, batch: Batch, proposal: Proposal, logits: Tensor, sampling: Sampling, imposed: Tensor | None = None
+    ) -> Emission:
         """Accept or replace drafts, write what is emitted into the batch, bring it to the host: a step's overhead.
 
         A row never drafts beyond its limit less one: the target's own token always has a place.
+
+        Args:
+            batch: where the rows stand.
+            proposal: what was drafted.
+            logits: the target's, of the last token and each draft.
+            sampling: how tokens are chosen.
+            imposed: int64 [B], drafts that stand whatever the target says of them; only at temperature 0.
         """
         remaining = batch.remaining
         drafted = torch.minimum(proposal.counts, remaining - 1).clamp(min=0)
-        accepted, following = self._accept(proposal, drafted, logits, sampling)
+        if imposed is None:
+            accepted, following = self._accept(proposal, drafted, logits, sampling)
+        else:
+            accepted, following = impose(logits.argmax(dim=-1), imposed, drafted)
         emitted = torch.where(remaining > 0, accepted + 1, 0)
         places = torch.arange(logits.shape[1], device=logits.device)
         padded = torch.cat([proposal.tokens, following[:, None]], dim=1)

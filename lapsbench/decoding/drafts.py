@@ -12,11 +12,13 @@ from lapsbench.decoding.verify import choose
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from lapsbench.decoding.batch import Batch
     from lapsbench.decoding.graphs import Runner
-    from lapsbench.decoding.network import Network
+    from lapsbench.decoding.network import Chunk, Network
 
 
 class Draft(Protocol):
@@ -26,11 +28,21 @@ class Draft(Protocol):
     def label(self) -> str:
         """What it is and what its numbers are worth, for people."""
 
+    def take_in(self, chunks: Sequence[Chunk]) -> None:
+        """Take in chunks of prompts in one pass, while nobody does a round."""
+
     def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
         """Take in a prompt, int64 [n], after the `cached` tokens slot `row` has already."""
 
     def propose(
-        self, batch: Batch, draft_tokens: int, runner: Runner, *, temperature: float = 0.0, uniform: Tensor
+        self,
+        batch: Batch,
+        draft_tokens: int,
+        runner: Runner,
+        *,
+        temperature: float = 0.0,
+        uniform: Tensor,
+        chunks: Sequence[Chunk] = (),
     ) -> Proposal:
         """Return k tokens for each row; on CUDA they hold until the next proposal.
 
@@ -40,6 +52,7 @@ class Draft(Protocol):
             runner: what runs the steps.
             temperature: 0 for the most likely tokens.
             uniform: float64 [B, k] in [0, 1), one for each draw.
+            chunks: of prompts of other slots, taken in on the way.
         """
 
 
@@ -60,20 +73,35 @@ class ModelDraft:
         """As told at creation."""
         return self._label
 
+    def take_in(self, chunks: Sequence[Chunk]) -> None:
+        """Write the chunks into the draft's own cache."""
+        nobody = torch.zeros(0, 1, dtype=torch.int64, device=self.network.device)
+        self.network.mixed(nobody, nobody[:, 0], chunks, span=0)
+
     def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
         """Write the prompt into the draft's own cache."""
         self.network.prefill(row, tokens, cached)
 
     def propose(
-        self, batch: Batch, draft_tokens: int, runner: Runner, *, temperature: float = 0.0, uniform: Tensor
+        self,
+        batch: Batch,
+        draft_tokens: int,
+        runner: Runner,
+        *,
+        temperature: float = 0.0,
+        uniform: Tensor,
+        chunks: Sequence[Chunk] = (),
     ) -> Proposal:
-        """Return k drafted tokens for each row; on CUDA the whole chain is one graph."""
+        """Return k drafted tokens for each row; on CUDA the whole chain is one graph, but where it takes in prompts."""
 
         def chain(pair: Tensor, lengths: Tensor, uniform: Tensor) -> Proposal:
             fed, place = pair, lengths - 1
             tokens, drawn_from = [], []
             for step in range(draft_tokens):
-                logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
+                if chunks and step == 0:  # one pass over the weights for both
+                    logits = self.network.mixed(fed, place, chunks, span=batch.span, keep=1)[0][:, -1]
+                else:
+                    logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
                 token, probabilities = choose(logits, temperature, uniform[:, step])
                 tokens.append(token)
                 if probabilities is not None:
@@ -82,6 +110,8 @@ class ModelDraft:
             counts = torch.full_like(lengths, draft_tokens)
             return Proposal(torch.stack(tokens, 1), counts, torch.stack(drawn_from, 1) if drawn_from else None)
 
+        if chunks:
+            return chain(batch.pair, batch.lengths, uniform)
         shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
         return runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
 
@@ -97,14 +127,24 @@ class NgramDraft:
         """As typed."""
         return f"ngram:{self.ngram}"
 
+    def take_in(self, chunks: Sequence[Chunk]) -> None:
+        """Do nothing, as in `prefill`."""
+
     def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
         """Do nothing: the batch's history is all it reads."""
 
     def propose(
-        self, batch: Batch, draft_tokens: int, runner: Runner, *, temperature: float = 0.0, uniform: Tensor
+        self,
+        batch: Batch,
+        draft_tokens: int,
+        runner: Runner,
+        *,
+        temperature: float = 0.0,
+        uniform: Tensor,
+        chunks: Sequence[Chunk] = (),
     ) -> Proposal:
-        """Return what followed the same words before; nothing is drawn."""
-        del temperature, uniform
+        """Return what followed the same words before; nothing is drawn, nor taken in."""
+        del temperature, uniform, chunks
 
         def find(history: Tensor, lengths: Tensor) -> Proposal:
             return Proposal(*look_up(history, lengths + 1, self.ngram, draft_tokens))

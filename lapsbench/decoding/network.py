@@ -5,15 +5,19 @@ Does not know what is drafted or accepted; any model whose layers all attend to 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 
 from lapsbench.decoding.attention import NAME
-from lapsbench.decoding.cache import SlotCache, Window
+from lapsbench.decoding.cache import Packed, SlotCache, Window
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
     from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -21,6 +25,15 @@ SPAN_BLOCK = 128
 """Attention reads the cache in whole blocks: few shapes to capture, and rows of masks stay aligned."""
 PREFILL_CHUNK = 512
 """Prompt tokens per forward pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Part of a prompt: int64 [n] tokens for slot `row`, after its first `cached` ones."""
+
+    row: int
+    tokens: Tensor
+    cached: int
 
 
 class Network:
@@ -51,6 +64,9 @@ class Network:
         heads, width = _kv_shape(config)
         layers = int(config.num_hidden_layers)
         self.kv_bytes_per_token = 2 * layers * heads * width * self.dtype.itemsize
+        self.nothing = torch.ones(
+            1, 1, 1, 1, dtype=torch.bool, device=self.device
+        )  # a mask nobody reads: each has its own
         self.cache = SlotCache(layers, (slots, heads, room, width), self.dtype, self.device)
 
     @property
@@ -72,10 +88,51 @@ class Network:
                 the cost depend on it, not on the lengths.
             keep: logits of the last so many tokens only; 0 for all.
         """
-        span = self.room if span is None else span
-        places = lengths[:, None] + torch.arange(tokens.shape[1], device=self.device)
-        mask = torch.arange(span, device=self.device) <= places[:, None, :, None]
-        return self._run(tokens, Window(slice(first, first + len(tokens)), places, span), mask, keep)
+        window = self._window(first, lengths, tokens.shape[1], self.room if span is None else span)
+        return self._run(tokens, window, _mask(window), keep)
+
+    @torch.no_grad()
+    def mixed(
+        self, tokens: Tensor, lengths: Tensor, chunks: Sequence[Chunk], *, span: int, keep: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Do `forward` of the first rows and `prefill` of other slots in one pass over the weights.
+
+        Of a chunk longer than a pass may be, what comes before its last pass is written first.
+
+        Args:
+            tokens: as for `forward`, of no rows perhaps.
+            lengths: the same.
+            chunks: one or more, of slots that are not among the rows.
+            span: as for `forward`.
+            keep: the same.
+
+        Returns:
+            Logits [B, q, V] of the rows, and [chunks, V] of each chunk's last token.
+        """
+        rows, queries = tokens.shape
+        if not rows and len(chunks) == 1:
+            logits = self.prefill(chunks[0].row, chunks[0].tokens, chunks[0].cached)
+            return logits.new_zeros(0, queries, self.vocabulary), logits[None]
+        windows: list[Window] = []
+        masks: list[Tensor | None] = []
+        parts: list[Tensor] = []
+        if rows:
+            windows.append(self._window(0, lengths, queries, span))
+            masks.append(_mask(windows[0]))
+            parts.append(tokens.flatten())
+        for chunk in chunks:
+            part, cached = self._last_pass(chunk)
+            reaches = cached + len(part)
+            lengths_of = torch.full((1,), cached, device=self.device)
+            windows.append(self._window(chunk.row, lengths_of, len(part), self.span(reaches) if cached else reaches))
+            masks.append(_mask(windows[-1]) if cached else None)
+            parts.append(part)
+        kept = self._kept(rows, queries, keep, [len(part) for part in parts[bool(rows) :]])
+        places = torch.cat([window.places.flatten() for window in windows])[None]
+        self.cache.open(Packed(windows, masks))
+        logits = self._call(torch.cat(parts)[None], places, self.nothing, kept)[0]
+        firsts = len(logits) - len(chunks)
+        return logits[:firsts].reshape(rows, keep or queries, self.vocabulary), logits[firsts:]
 
     @torch.no_grad()
     def prefill(self, row: int, tokens: Tensor, cached: int = 0, *, chunk: int = PREFILL_CHUNK) -> Tensor:
@@ -101,18 +158,43 @@ class Network:
         places = torch.arange(queries, device=self.device)[None]
         return self._run(part, Window(slice(row, row + 1), places, queries), None, 1)
 
+    def _last_pass(self, chunk: Chunk) -> tuple[Tensor, int]:
+        """Write all of a chunk but its last pass; return the tokens of that, and how many are cached before them."""
+        before = (len(chunk.tokens) - 1) // PREFILL_CHUNK * PREFILL_CHUNK
+        if before:
+            self.prefill(chunk.row, chunk.tokens[:before], chunk.cached)
+        return chunk.tokens[before:], chunk.cached + before
+
+    def _kept(self, rows: int, queries: int, keep: int, sizes: Sequence[int]) -> Tensor:
+        """Return which tokens of a packed pass want logits: the last `keep` of each row, the last one of each chunk."""
+        of_rows = torch.arange(rows * queries, device=self.device).reshape(rows, queries)[:, -keep:]
+        ends = torch.tensor(list(accumulate(sizes)), device=self.device) + rows * queries - 1
+        return torch.cat([of_rows.flatten(), ends])
+
+    def _window(self, first: int, lengths: Tensor, queries: int, span: int) -> Window:
+        places = lengths[:, None] + torch.arange(queries, device=self.device)
+        return Window(slice(first, first + len(lengths)), places, span)
+
     def _run(self, tokens: Tensor, window: Window, mask: Tensor | None, keep: int) -> Tensor:
         self.cache.open(window)
+        return self._call(tokens, window.places, mask, keep)
+
+    def _call(self, tokens: Tensor, places: Tensor, mask: Tensor | None, keep: int | Tensor) -> Tensor:
         output = self.model(
             input_ids=tokens,
             attention_mask=mask,
-            position_ids=window.places,
+            position_ids=places,
             past_key_values=self.cache,
             use_cache=True,
             logits_to_keep=keep,
         )
         logits: Tensor = output.logits
         return logits[..., : self.vocabulary]
+
+
+def _mask(window: Window) -> Tensor:
+    """Return bool [B, 1, q, span]: every token sees those before it in its slot, and itself."""
+    return torch.arange(window.span, device=window.places.device) <= window.places[:, None, :, None]
 
 
 def _kv_shape(config: PreTrainedConfig) -> tuple[int, int]:

@@ -59,6 +59,12 @@ def accept_greedy(best: Tensor, drafted: Tensor, counts: Tensor) -> tuple[Tensor
     return accepted, best.gather(1, accepted[:, None])[:, 0]
 
 
+def impose(best: Tensor, imposed: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    """Return accepted drafts and next tokens as `accept_greedy` does, where so many drafts stand whatever they are."""
+    accepted = torch.minimum(imposed, counts)
+    return accepted, best.gather(1, accepted[:, None])[:, 0]
+
+
 def accept_sampled(
     target: Tensor, drafted: Tensor, counts: Tensor, draft: Tensor | None, uniform: Tensor
 ) -> tuple[Tensor, Tensor]:

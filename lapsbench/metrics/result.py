@@ -54,6 +54,8 @@ class ReplayResult:
     """Whose rules, with their version where they have one."""
     tail: float = TAIL
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    executed: str = ""
+    """On what it was served for real, and by which clock; "" for a replay."""
 
     @property
     def choices(self) -> tuple[Choice, ...]:
@@ -83,6 +85,7 @@ def to_json(result: ReplayResult) -> dict[str, Any]:
         "predict": result.predict,
         "engine": asdict(result.engine),
         "rules": result.rules,
+        **({"executed": result.executed} if result.executed else {}),
         "rate_rps": result.rate_rps,
         "capacity_rps": result.capacity_rps,
         "slo": asdict(result.slo) if result.slo else None,

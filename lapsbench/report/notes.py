@@ -55,21 +55,22 @@ def offered(result: ReplayResult, load: float | None) -> str:
 
 
 def engine(result: ReplayResult) -> str:
-    """Say what engine was simulated."""
+    """Say what engine was simulated, or on which it was executed."""
     it = result.engine
+    rules = f"executed on {result.executed}" if result.executed else result.rules
     memory = f"{it.kv_tokens:,} tokens" if it.kv_tokens else "unlimited"
     drafts = drafted(it)
     if it.rules == "ideal":
         budget = f"{it.prefill_budget:,} tokens a step" if it.prefill_budget else "unlimited"
         return (
-            f"engine: ideal, batch {it.max_batch}, {drafts}, prefill {budget}, KV cache {memory}, "
+            f"engine: {rules}, batch {it.max_batch}, {drafts}, prefill {budget}, KV cache {memory}, "
             f"on preempt {it.on_preempt}"
         )
     blocks = f" in blocks of {it.block_tokens}" if it.kv_tokens else ""
     by = f" ({it.draft_method})" if it.draft_tokens else ""
     longest = f", contexts up to {it.max_model_len:,}" if it.max_model_len else ""
     return (
-        f"engine: {result.rules}, batch {it.max_batch}, {drafts}{by}, {it.batched_tokens:,} tokens a step, "
+        f"engine: {rules}, batch {it.max_batch}, {drafts}{by}, {it.batched_tokens:,} tokens a step, "
         f"KV cache {memory}{blocks}, prefix cache {'on' if it.prefix_cache else 'off'}, "
         f"on preempt {it.on_preempt}, {it.scheduling}{longest}"
     )

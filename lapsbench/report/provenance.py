@@ -19,7 +19,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     rows = [
         ("command", _command(run)),
         ("lapsbench", f"{part('lapsbench')}, with {versions}"),
-        ("numbers", f"replayed on step costs; the profile: {run.result.provenance}"),
+        ("numbers", f"{_numbers(run)}; the profile: {run.result.provenance}"),
         ("device", _words(profile.get("device"))),
         ("models", _words(profile.get("models"))),
         ("profile", f"{part('profile', 'name')}, hash {part('profile', 'sha256_32')}"),
@@ -32,6 +32,13 @@ def provenance(run: Run) -> list[tuple[str, str]]:
         ("capacity", f"{part('capacity_rps'):.4g} req/s: what a load is a fraction of"),
     ]
     return [(name, text) for name, text in rows if text]
+
+
+def _numbers(run: Run) -> str:
+    if not run.result.executed:
+        return "replayed on step costs"
+    told = run.saved.manifest["executed"]
+    return f"executed on {run.result.executed}, {told.get('device')}, acceptance {told.get('acceptance')}"
 
 
 def _command(run: Run) -> str:

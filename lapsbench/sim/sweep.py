@@ -63,6 +63,15 @@ class Cell:
         return spec_of(self.policy)
 
 
+class Server(Protocol):
+    """What serves a cell for real, in place of replaying it."""
+
+    def __call__(
+        self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
+    ) -> Outcome:
+        """Return what became of every request; `progress` hears how many have left."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole comparison."""
@@ -96,6 +105,8 @@ class Result:
 class Sweep:
     """A plan made ready: prices collapsed, capacity found, calibration done, policies compiled.
 
+    Where cells are served for real, capacity and what fcfs does today are those of the simulator all the same.
+
     Attributes:
         capacity_rps: requests per second.
         calibration: None where no policy learns.
@@ -103,9 +114,13 @@ class Sweep:
     """
 
     def __init__(
-        self, plan: Plan, say: Callable[[str], None] = lambda _: None, replay: Simulator = kernel.replay
+        self,
+        plan: Plan,
+        say: Callable[[str], None] = lambda _: None,
+        replay: Simulator = kernel.replay,
+        serve: Server | None = None,
     ) -> None:
-        self.plan, self.replay = plan, replay
+        self.plan, self.replay, self.serve = plan, replay, serve
         self.costs: StepCosts = step_costs(plan.profile, plan.engine)
         self._check()
         for policy in plan.policies:
@@ -165,6 +180,8 @@ class Sweep:
                 tick(gone - seen)
             seen = gone
 
+        if self.serve is not None:
+            return Result(cell, work, self.serve(cell, work, setup, self.costs, left))
         return Result(cell, work, self.replay(work, plan.engine, cell.policy, self.costs, setup, left))
 
     def _tick(self, progress: Callable[[int], None], left: int) -> None:

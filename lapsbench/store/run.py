@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.drafting import kept, of_kept
 from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
 from lapsbench.store.lock import FolderLock, names_in
+from lapsbench.store.step_cells import StepCells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Workload
 
+Kind = Literal["simulated", "executed"]
 CELLS = b"lapsbench.cells"
 ESTIMATES = b"lapsbench.estimates"
 PATIENCE = b"lapsbench.patience"
@@ -64,16 +67,19 @@ def content_key(*parts: object) -> str:
 class RunFolder:
     """One run folder, open for writing by one command at a time until `close`.
 
+    Attributes:
+        steps: those of its cells, where they were served for real.
+
     Raises:
-        LapsbenchError: the folder cannot be made, holds something that is not a run or is one of another engine's
-            `rules`, or another command writes there.
+        LapsbenchError: the folder cannot be made, holds something that is not a run or is one of another `kind` or
+            another engine's `rules`, or another command writes there.
     """
 
-    def __init__(self, folder: Path, rules: str) -> None:
+    def __init__(self, folder: Path, rules: str, kind: Kind = "simulated") -> None:
         self.folder = folder
         self.parts = folder / "cells"
         try:
-            _refuse_foreign(folder, rules)
+            _refuse_foreign(folder, rules, kind)
             folder.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             reason = getattr(error, "strerror", None) or error
@@ -88,6 +94,7 @@ class RunFolder:
             self.close()
             raise files.cannot_write(error, str(folder)) from error
         self._gathered = cells_of(folder / "requests.parquet")
+        self.steps = StepCells(folder) if kind == "executed" else None
 
     def close(self) -> None:
         """Let the next command in."""
@@ -107,6 +114,8 @@ class RunFolder:
         part = self._part(key)
         try:
             if not part.exists() and key.key not in self._gathered:
+                return None
+            if self.steps is not None and not self.steps.has(key):
                 return None
             table, scalars = self._load(key)
             return outcome_of(as_requests(table), scalars, alone_s) if len(table) == len(alone_s) else None
@@ -130,8 +139,9 @@ class RunFolder:
         extra = {ESTIMATES: json.dumps(estimates or []).encode(), PATIENCE: json.dumps(patience or []).encode()}
         schema = REQUESTS.with_metadata({TAG: tag_of("requests")})
         facts: list[dict[str, Any]] = []
-        # both are written before either appears: a report that is being made meanwhile finds two of one run
-        with files.whole(self.folder / "requests.parquet") as requests:
+        # all are written before any appears: a report that is being made meanwhile finds those of one run
+        with ExitStack() as opened:
+            requests = opened.enter_context(files.whole(self.folder / "requests.parquet"))
             with pq.ParquetWriter(requests, schema, **WRITING) as writer:
                 for key in keys:
                     table, fact = self._load_again(key)
@@ -139,8 +149,10 @@ class RunFolder:
                     writer.write_table(table, row_group_size=2**31)
                     facts.append(fact)
                 writer.add_key_value_metadata({CELLS: json.dumps(facts).encode()})
-            with files.whole(self.folder / "summary.parquet") as part:
-                put_parquet(pa.table(summary, schema=SUMMARY), part, "summary", extra=extra)
+            if self.steps is not None:
+                self.steps.gather(keys, opened.enter_context(files.whole(self.steps.whole)))
+            part = opened.enter_context(files.whole(self.folder / "summary.parquet"))
+            put_parquet(pa.table(summary, schema=SUMMARY), part, "summary", extra=extra)
         shutil.rmtree(self.parts, ignore_errors=True)
 
     def _load_again(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
@@ -166,8 +178,8 @@ class RunFolder:
             return file.read_row_group(row_group), facts
 
 
-def _refuse_foreign(folder: Path, rules: str) -> None:
-    """Leave alone what is not a run, or the beginning of one, of this engine."""
+def _refuse_foreign(folder: Path, rules: str, kind: Kind) -> None:
+    """Leave alone what is not a run, or the beginning of one, of this kind on this engine."""
     there = names_in(folder)
     if "manifest.json" in there:
         what = "holds a manifest.json that is not of a run"
@@ -175,10 +187,13 @@ def _refuse_foreign(folder: Path, rules: str) -> None:
             manifest = json.loads((folder / "manifest.json").read_bytes())
             mine = manifest["schema"] == MANIFEST
             theirs = manifest.get("rules", "ideal")  # runs made before there were two have none
+            other = manifest.get("kind", "simulated")
         except (LookupError, ValueError, TypeError):
             mine = False
         else:
-            if mine and theirs != rules:
+            if mine and other != kind:
+                mine, what = False, f"holds a run that was {other}, and this one is {kind}"
+            elif mine and theirs != rules:
                 mine, what = False, f"holds a run of the {theirs} engine, and this is one of the {rules} engine"
     else:
         mine = there <= {"cells"}

@@ -22,11 +22,12 @@ from vllm.v1.core.sched.scheduler import Scheduler as VllmScheduler
 from lapsbench.core import Engine
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.registry import spec_of
+from lapsbench.serving.log import Row, StepLog
 from lapsbench.sim.setup import system_of
 from lapsbench.vllm.board import Board
 from lapsbench.vllm.calibrate import learn, unlearnt
 from lapsbench.vllm.counters import Counters
-from lapsbench.vllm.log import Row, StepLog, header
+from lapsbench.vllm.header import header
 from lapsbench.vllm.options import check_mode, options_of
 from lapsbench.vllm.predictions import brought, client_of, seen
 from lapsbench.vllm.queue import RankedQueue
@@ -68,22 +69,30 @@ class Ranked(VllmScheduler):
             self.options = options_of(self.vllm_config)
             check_mode(asynchronous=self.asynchronous, engine=bool(self.scheduler_config.async_scheduling))
             self.learnt = self.learn(self.options)
-            self.board = Board(self.options.policy, self.learnt)
             self.chosen, self.keep = self.options.policy, self.options.on_preempt == "keep"
-            self.log = StepLog(self.options.log, header(self)) if self.options.log else None
+            self.begin(self.options.log)
         except LapsbenchError as error:
             if multiprocessing.parent_process() is None:
                 raise
             raise SystemExit(f"lapsbench: {error}") from None  # the engine's own process: the line, no traceback
+        logger.info("lapsbench: policy %s, on preemption %s", spec_of(self.chosen), self.options.on_preempt)
+
+    def begin(self, log: str) -> None:
+        """Serve from now on as if nothing had been served, and write the step log, if a file is named.
+
+        Raises:
+            LapsbenchError: it cannot be written.
+        """
         self.counters = Counters()
         self.jobs: dict[str, Job] = {}
         self.parked: dict[str, Request] = {}
+        self.board = Board(self.options.policy, self.learnt)
         self.waiting = RankedQueue(self.board)
         self.step = 0
         self.next_drafts = self.num_spec_tokens
         self.ended_s = -math.inf
         self.composed: list[float] = []
-        logger.info("lapsbench: policy %s, on preemption %s", spec_of(self.chosen), self.options.on_preempt)
+        self.log = StepLog(log, header(self)) if log else None
 
     def learn(self, options: Options) -> Learnt:
         """Return what the policy learns from a profile, in a process of its own."""

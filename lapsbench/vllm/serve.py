@@ -1,8 +1,9 @@
 """Serves a workload on the real engine, in this process, under our scheduler, and writes the step log.
 
-Open loop: a request is sent when the clock has passed its arrival. What is sent: exactly `prompt_tokens` tokens, none
-of them shared (the first names the request); what is asked for: exactly `output_tokens`, whatever the model says, at
-temperature 0. Acceptance is the model's own, or imposed as the workload recorded it.
+Open loop: a request is sent when the clock has passed its arrival. What is sent: exactly `prompt_tokens` tokens, drawn
+or of a text that is cut or repeated, but for the first, which names the request, so that nothing is shared. What is
+asked for: exactly `output_tokens`, whatever the model says, at temperature 0. Acceptance is the model's own, or imposed
+as the workload recorded it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import gc
 import os
 import sys
-import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.streams import stream
+from lapsbench.serving.clock import Clock
+from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
 from lapsbench.vllm.calibrate import told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
@@ -33,49 +34,11 @@ ALONE = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, where its clock can be read
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",  # else one thread's CPU time would not be all of it
+    "VLLM_CPU_KVCACHE_SPACE": "4",  # GiB; else nearly all of the memory, or none of it where others use some
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "ERROR",
 }
-FIRST_TOKEN = 100
-"""Tokens below this may be special."""
-TICK_S = 2.0**-20
-"""Stamps are multiples of this, so that their sums and differences are exact: a replay fed with them has their bits."""
-
-
-class Clock:
-    """Seconds since it was made: "cpu", of this thread at work plus jumps over idle time; or "wall"."""
-
-    def __init__(self, kind: Literal["cpu", "wall"]) -> None:
-        self.read = time.thread_time if kind == "cpu" else time.perf_counter
-        self.jumps = kind == "cpu"
-        self.base_s = self.read()
-        self.held_s: float | None = None
-
-    def __call__(self) -> float:
-        """Return the time; while it is held, that of then."""
-        if self.held_s is not None:
-            return self.held_s
-        return (self.read() - self.base_s) // TICK_S * TICK_S
-
-    def hold(self) -> float:
-        """Stand still, so that arrivals are let in, ranked and chosen from at one time; return it."""
-        self.release()
-        self.held_s = self()
-        return self.held_s
-
-    def release(self) -> None:
-        """Go on."""
-        self.held_s = None
-
-    def idle_until(self, at_s: float) -> None:
-        """Let idle time pass."""
-        self.release()
-        gap_s = at_s - self()
-        if gap_s > 0 and self.jumps:
-            self.base_s -= gap_s
-        elif gap_s > 0:
-            time.sleep(gap_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +47,14 @@ class Serving:
 
     Attributes:
         model: a folder in transformers' format.
-        engine: its settings; of the draft method only "ngram" runs without a second model.
+        engine: its settings.
         policy: the scheduler.
         log: the file for the step log.
         imposed: acceptance as the workload's recordings say, on the CPU; else the model's own.
-        clock: see `Clock`.
+        clock: see `serving.clock.Clock`.
         costs: prices, for policies that weigh what preempting costs.
+        texts: tokens of texts to send, in turn; none: drawn ones.
+        draft: the folder of a draft model, which every draft method but "ngram" takes.
         more: further arguments of vLLM's `EngineArgs`.
     """
 
@@ -100,6 +65,8 @@ class Serving:
     imposed: bool = True
     clock: Literal["cpu", "wall"] = "cpu"
     costs: StepCosts | None = None
+    texts: Sequence[Sequence[int]] = ()
+    draft: str | None = None
     more: Mapping[str, Any] | None = None
 
 
@@ -107,12 +74,15 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
     """Serve the workload; return the tokens of every request that was served.
 
     Raises:
-        LapsbenchError: more requests than the vocabulary has tokens to tell them apart, or the log cannot be written.
+        LapsbenchError: more requests than the vocabulary has tokens to tell them apart, the log cannot be written, or
+            the policy returned NaN.
     """
     llm = _engine(work, setup, serving)
-    core = llm.engine_core.engine_core
-    scheduler, clock = core.scheduler, Clock(serving.clock)
-    prompts = _prompts(work, llm.model_config.get_vocab_size())
+    prompts = told_apart(work, llm.model_config.get_vocab_size(), serving.texts)
+    _warm_up(llm, prompts[:2])
+    scheduler = llm.engine_core.engine_core.scheduler
+    scheduler.begin(str(serving.log))
+    clock = Clock(serving.clock)
     scheduler.clock, schedule = clock, scheduler.schedule
 
     def scheduled(*args: Any, **kwargs: Any) -> Any:
@@ -130,9 +100,25 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
         llm.engine_core.shutdown()
 
 
+def _warm_up(llm: Any, prompts: list[list[int]]) -> None:
+    """Serve a few tokens before the clock starts: vLLM compiles its ngram drafter, for a second, in the first step."""
+    from vllm import SamplingParams  # noqa: PLC0415 - vLLM takes seconds to import
+
+    room = llm.model_config.max_model_len
+    for number, prompt in enumerate(prompts):
+        begun = prompt[: max(1, min(16, room // 2))]
+        asked = SamplingParams(
+            temperature=0.0, max_tokens=max(1, min(8, room - len(begun))), ignore_eos=True, detokenize=False
+        )
+        llm.add_request(f"warm-up-{number}", {"prompt_token_ids": begun}, asked)
+    while llm.has_unfinished_requests():
+        llm.step()
+    llm.reset_prefix_cache()
+
+
 def _loop(llm: Any, clock: Clock, work: Workload, setup: Setup, prompts: list[list[int]]) -> dict[int, list[int]]:
-    """Send what has arrived, take a step, and so on until all have left."""
-    sent, texts = 0, {}
+    """Send what has arrived, take a step, and so on until all have left, or nobody gets anywhere, as in a replay."""
+    sent, idle, texts, board = 0, 0, {}, llm.engine_core.engine_core.scheduler.board
     while sent < len(work) or llm.has_unfinished_requests():
         now_s = clock.hold()
         while sent < len(work) and work.arrival_s[sent] <= now_s:
@@ -142,9 +128,15 @@ def _loop(llm: Any, clock: Clock, work: Workload, setup: Setup, prompts: list[li
             if sent < len(work):
                 clock.idle_until(float(work.arrival_s[sent]))
             continue
-        for output in llm.step():
+        outputs = llm.step()
+        idle = 0 if outputs else idle + 1
+        if idle > setup.stall_steps:
+            break
+        for output in outputs:
             if output.finished:
                 texts[int(output.request_id)] = list(output.outputs[0].token_ids)
+        if board.blamed:
+            raise LapsbenchError("returned NaN", where=f"policy {board.policy.name!r}", hint="guarding divisions")
     return texts
 
 
@@ -185,17 +177,6 @@ def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int
     )
 
 
-def _prompts(work: Workload, vocabulary: int) -> list[list[int]]:
-    """Make up a prompt for everybody; no two begin alike, so no prefix is found again but a request's own."""
-    room = vocabulary - FIRST_TOKEN
-    if len(work) > room:
-        what = f"has {len(work):,} requests, and the model's vocabulary tells {room:,} apart"
-        raise LapsbenchError(what, where="trace", hint=f"--limit {room}")
-    draw = stream(0, "serve/prompts")
-    drawn = [draw.integers(FIRST_TOKEN, vocabulary, int(tokens)).tolist() for tokens in work.prompt_tokens]
-    return [[FIRST_TOKEN + request, *prompt[1:]] for request, prompt in enumerate(drawn)]
-
-
 def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
     """Make vLLM's engine."""
     os.environ.update({name: value for name, value in ALONE.items() if name not in os.environ})
@@ -226,7 +207,7 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 
         options["recordings"] = Recordings(work, FIRST_TOKEN)
-    config.additional_config = {"lapsbench": {**options, "log": str(serving.log)}}
+    config.additional_config = {"lapsbench": options}
     with _unseen("llvmlite.binding.ffi"), _imposing(serving):
         return LLMEngine(config, executor_class=Executor.get_class(config), log_stats=False)
 
@@ -252,14 +233,13 @@ def _unseen(name: str) -> Iterator[None]:
 
 
 def _limits(work: Workload, engine: Engine) -> dict[str, Any]:
-    """Return memory and the longest context: as the engine has them, else more than the workload needs.
+    """Return memory, as the engine has it, and the longest context: no longer than the workload needs.
 
     Just below the longest context vLLM drafts for nobody in the batch.
     """
     longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max()) + 2 * engine.draft_tokens + 1
-    limits: dict[str, Any] = {"max_model_len": engine.context_limit if engine.max_model_len else longest}
+    limits: dict[str, Any] = {"max_model_len": min(longest, engine.context_limit)}
     if engine.kv_tokens:
-        limits["max_model_len"] = min(limits["max_model_len"], engine.context_limit)
         limits["num_gpu_blocks_override"] = engine.kv_blocks + 1  # one is vLLM's null block
     return limits
 
@@ -276,6 +256,8 @@ def _drafts(serving: Serving) -> dict[str, Any]:
         drafts |= {"method": "custom_class", "model": PROPOSER}
     elif engine.draft_method == "ngram":
         drafts |= {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+    elif serving.draft is not None:
+        drafts |= {"method": engine.draft_method, "model": serving.draft}
     else:
         raise UsageError("takes a draft model of its own", where=f"draft method {engine.draft_method}", hint="ngram")
     return {"speculative_config": drafts}

@@ -52,6 +52,7 @@ class Ideal(Twin[Job]):
     def take_step(self) -> None:
         """Choose a batch, let it run, move the clock."""
         step = self.fill(self.select())
+        self.draft(step)
         self.advance(step, self.price(step))
 
     # select ---------------------------------------------------------------------------------------------------------
@@ -134,16 +135,20 @@ class Ideal(Twin[Job]):
                 step.chunks.append((job, tokens))
         return step
 
+    def draft(self, step: Step) -> None:
+        """Say how many tokens each round drafts."""
+        if step.decoding:
+            contexts = [job.context_tokens for job in step.decoding]
+            views, runs = [job.view for job in step.decoding], [self.accept_run(job) for job in step.decoding]
+            step.drafts = self.drafting.ask(views, contexts, runs, self.now_s, self.step)
+            self.ranks.system.draft_tokens = max(step.drafts)
+
     def price(self, step: Step) -> float:
         """Return the seconds the step takes."""
         contexts = [job.context_tokens for job in step.decoding]
         chunks = [(tokens, job.cached_tokens) for job, tokens in step.chunks]
-        drafts = Drafts(self.engine.draft_tokens, 0.0)  # nobody asks: whoever prefills will draft
-        if step.decoding:
-            views, runs = [job.view for job in step.decoding], [self.accept_run(job) for job in step.decoding]
-            step.drafts = self.drafting.ask(views, contexts, runs, self.now_s, self.step)
-            drafts = together(step.drafts)
-            self.ranks.system.draft_tokens = drafts.most
+        # where nobody does a round, nobody was asked: whoever prefills will draft
+        drafts = together(step.drafts) if step.drafts else Drafts(self.engine.draft_tokens, 0.0)
         return self.prices.step(len(step.batch), contexts, chunks, step.swap_s, most=drafts.most, mean=drafts.mean)
 
     # advance --------------------------------------------------------------------------------------------------------
@@ -161,7 +166,7 @@ class Ideal(Twin[Job]):
             if view.prefill_left_tokens == 0 and view.emitted_tokens == 0:
                 self.emit(job, 1)
         for job, drafts in zip(step.decoding, step.drafts, strict=True):
-            accepted = min(self.accept_run(job), drafts)
+            accepted = self.accepted(job, drafts)
             self.learn(job, drafts, accepted)
             tokens = min(accepted + 1, job.output_tokens - job.view.emitted_tokens)
             job.view.rounds += 1
@@ -176,6 +181,10 @@ class Ideal(Twin[Job]):
         self.tally(len(step.decoding), dt)
         self.step += 1
         self.idle_steps = 0 if progress else self.idle_steps + 1
+
+    def accepted(self, job: Job, drafts: int) -> int:
+        """Return how many of a round's drafts were accepted."""
+        return min(self.accept_run(job), drafts)
 
     def emit(self, job: Job, tokens: int) -> None:
         """Book emitted tokens; their KV is cached."""
