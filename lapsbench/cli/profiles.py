@@ -111,10 +111,14 @@ def _grid(profile: Profile) -> dict[str, dict[str, list[int]]]:
 
     costs = profile.costs
     axes = {"batch": costs.batch_size, "query": costs.query_tokens, "context": costs.context_tokens}
-    return {
+    found = {
         name: {axis: np.unique(sizes[costs.component == name]).tolist() for axis, sizes in axes.items()}
         for name in dict.fromkeys(costs.component.tolist())
     }
+    for axis, sizes in (("verify", costs.verify_tokens), ("chunk_context", costs.chunk_context_tokens)):
+        for name in found if sizes is not None else ():
+            found[name][axis] = np.unique(sizes[costs.component == name]).tolist() if name == "mixed" else []
+    return found
 
 
 def _origin(profile: Profile) -> list[tuple[str, str]]:
