@@ -8,10 +8,8 @@ temperature 0. Acceptance is the model's own, or imposed as the workload recorde
 from __future__ import annotations
 
 import gc
-import os
-import sys
 import time
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,23 +18,16 @@ import numpy as np
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.streams import stream
 from lapsbench.vllm.calibrate import told
+from lapsbench.vllm.engine import made
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
-ALONE = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, where its clock can be read
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",  # else one thread's CPU time would not be all of it
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}
 FIRST_TOKEN = 100
 """Tokens below this may be special."""
 TICK_S = 2.0**-20
@@ -198,11 +189,6 @@ def _prompts(work: Workload, vocabulary: int) -> list[list[int]]:
 
 def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
     """Make vLLM's engine."""
-    os.environ.update({name: value for name, value in ALONE.items() if name not in os.environ})
-    from vllm import EngineArgs  # noqa: PLC0415 - reads the environment
-    from vllm.v1.engine.llm_engine import LLMEngine  # noqa: PLC0415
-    from vllm.v1.executor import Executor  # noqa: PLC0415
-
     engine = serving.engine
     settings: dict[str, Any] = {
         "model": serving.model,
@@ -210,15 +196,11 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         "max_num_batched_tokens": engine.batched_tokens,
         "block_size": engine.block_tokens,
         "enable_prefix_caching": engine.prefix_cache,
-        "enforce_eager": True,
         "async_scheduling": engine.scheduling == "async",
-        "scheduler_cls": f"lapsbench.vllm.scheduler.{'Async' * (engine.scheduling == 'async')}Scheduler",
-        "seed": 0,
         **_limits(work, engine),
         **_drafts(serving),
         **(serving.more or {}),
     }
-    config = EngineArgs(**settings).create_engine_config()
     longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
     learnt = told(serving.policy, setup, engine, serving.costs, longest)
     options: dict[str, Any] = {"policy": serving.policy, "on_preempt": engine.on_preempt, "learnt": learnt}
@@ -226,9 +208,7 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 
         options["recordings"] = Recordings(work, FIRST_TOKEN)
-    config.additional_config = {"lapsbench": {**options, "log": str(serving.log)}}
-    with _unseen("llvmlite.binding.ffi"), _imposing(serving):
-        return LLMEngine(config, executor_class=Executor.get_class(config), log_stats=False)
+    return made(settings, {**options, "log": str(serving.log)}, _imposing(serving))
 
 
 def _imposing(serving: Serving) -> AbstractContextManager[None]:
@@ -238,17 +218,6 @@ def _imposing(serving: Serving) -> AbstractContextManager[None]:
     from lapsbench.vllm.imposed import obeyed  # noqa: PLC0415 - imports vLLM
 
     return obeyed()
-
-
-@contextmanager
-def _unseen(name: str) -> Iterator[None]:
-    """Hide a module: vLLM looks at what every module holds, and llvmlite's library has whatever it is asked for."""
-    hidden = sys.modules.pop(name, None)
-    try:
-        yield
-    finally:
-        if hidden is not None:
-            sys.modules[name] = hidden
 
 
 def _limits(work: Workload, engine: Engine) -> dict[str, Any]:
