@@ -97,7 +97,7 @@ def workload(
 
 
 def grid(rows) -> Costs:
-    """Make a cost table of (component, batch, query, context, seconds), for `mixed` also (..., verify, chunk context)."""
+    """Make a cost table of (component, batch, query, context, seconds), `mixed` with (..., verify, chunk context)."""
     component, batch, query, context, time_s, *mixed = zip(*((*row, 0, 0)[:7] for row in rows), strict=True)
     sizes = (np.array(size, np.int32) for size in (batch, query, context))
     mixed = [np.array(size, np.int32) for size in mixed] if "mixed" in component else []

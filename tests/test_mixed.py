@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from commands import lapsbench
 from specimens import VARIANTS
-from strategies import Scenario, differences, grid, scenarios, workload
+from strategies import Scenario, differences, grid, workload
 from test_twin import check
 from vllm_cases import cases
 
 from lapsbench.core import Engine, Profile
 from lapsbench.policies.registry import find
-from lapsbench.sim import reference
 from lapsbench.sim.cost import step_costs
 from lapsbench.sim.reference.prices import Prices
 from lapsbench.store.profile import open_profile, write_profile
@@ -66,12 +65,21 @@ def test_chunks_count_together_and_their_context_token_by_token():
 
 def test_steps_that_are_not_mixed_keep_their_prices():
     for contexts, chunks in [([10, 30], []), ([], [(20, 0), (60, 80)])]:
-        assert price(Engine(draft_tokens=0), contexts, chunks)[0] == price(Engine(draft_tokens=0), contexts, chunks, PLAIN)[0]
+        assert (
+            price(Engine(draft_tokens=0), contexts, chunks)[0]
+            == price(Engine(draft_tokens=0), contexts, chunks, PLAIN)[0]
+        )
 
 
 @pytest.mark.parametrize(
     ("contexts", "chunks", "beyond"),
-    [([10], [(50, 50)], 0), ([60], [(50, 50)], 1), ([10], [(90, 0), (12, 0)], 1), ([10], [(5, 101)], 1), ([1] * 6, [(5, 0)], 1)],
+    [
+        ([10], [(50, 50)], 0),
+        ([60], [(50, 50)], 1),
+        ([10], [(90, 0), (12, 0)], 1),
+        ([10], [(5, 101)], 1),
+        ([1] * 6, [(5, 0)], 1),
+    ],
 )
 def test_look_ups_beyond_the_mixed_grid_are_counted(contexts, chunks, beyond):
     _, prices = price(Engine(draft_tokens=0), contexts, chunks)
@@ -123,7 +131,12 @@ def test_a_profile_of_the_first_version_reads_as_ever(tmp_path):
 @pytest.mark.parametrize(
     ("column", "row", "value", "said"),
     [
-        ("verify_tokens", len(PLAIN), None, f"column verify_tokens, row {len(PLAIN) + 1}: null is no size of a 'mixed' row"),
+        (
+            "verify_tokens",
+            len(PLAIN),
+            None,
+            f"column verify_tokens, row {len(PLAIN) + 1}: null is no size of a 'mixed' row",
+        ),
         ("verify_tokens", len(PLAIN), 0, "column verify_tokens"),
         ("chunk_context_tokens", len(PLAIN) + 2, None, "column chunk_context_tokens"),
         ("verify_tokens", 0, 3, "3 is not for this component"),

@@ -116,8 +116,9 @@ def _grid(profile: Profile) -> dict[str, dict[str, list[int]]]:
         for name in dict.fromkeys(costs.component.tolist())
     }
     for axis, sizes in (("verify", costs.verify_tokens), ("chunk_context", costs.chunk_context_tokens)):
-        for name in found if sizes is not None else ():
-            found[name][axis] = np.unique(sizes[costs.component == name]).tolist() if name == "mixed" else []
+        if sizes is not None:
+            of_mixed = np.unique(sizes[costs.component == "mixed"]).tolist()
+            found = {name: {**axes, axis: of_mixed if name == "mixed" else []} for name, axes in found.items()}
     return found
 
 

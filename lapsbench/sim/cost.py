@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lapsbench.errors import LapsbenchError
+from lapsbench.schedules import BY_BATCH, parsed
 from lapsbench.sim.interpolation import along
 from lapsbench.sim.mixed import MixedCosts, mixed_costs
-from lapsbench.schedules import BY_BATCH, parsed
 
 if TYPE_CHECKING:
     from lapsbench.core import Costs, Engine, Floats, Longs, Profile

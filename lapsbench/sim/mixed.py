@@ -48,10 +48,10 @@ def mixed_costs(costs: Costs, engine: Engine) -> MixedCosts | None:
     others = (costs.verify_tokens, costs.query_tokens, costs.chunk_context_tokens, costs.context_tokens)
     sizes = [size[mine].astype(np.int64) for size in others]
     k, tops = engine.draft_tokens, np.arange(engine.max_batch + 1, dtype=np.float64)
-    drafts = np.arange(k + 1) if engine.drafts else np.array([k])
-    knots = [np.unique(size).astype(np.float64) for size in sizes[1:]]
-    time_s = filled([batch, *sizes], costs.time_s[mine], [tops, drafts + 1.0, *knots])
-    return MixedCosts(*knots, time_s, _limits(batch, sizes, tops))
+    verify = np.arange(1, k + 2, dtype=np.float64) if engine.drafts else np.array([k + 1.0])
+    tokens, cached, context = (np.unique(size).astype(np.float64) for size in sizes[1:])
+    time_s = filled([batch, *sizes], costs.time_s[mine], [tops, verify, tokens, cached, context])
+    return MixedCosts(tokens, cached, context, time_s, _limits(batch, sizes, tops))
 
 
 def filled(sizes: Sequence[Longs], time_s: Floats, wanted: Sequence[Floats]) -> Floats:
