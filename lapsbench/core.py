@@ -37,7 +37,7 @@ Oracle = Literal["none", "lengths", "all", "own-mean"]
 UNLIMITED = 1 << 40
 """More tokens, or blocks of them, than any replay uses."""
 
-COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "overhead", "swap_out", "swap_in")
+COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "mixed", "overhead", "swap_out", "swap_in")
 STATUS = ("finished", "rejected", "unfinished")
 FINISHED, REJECTED, UNFINISHED = 0, 1, 2
 
@@ -211,13 +211,18 @@ class Bank:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """Measured step times, one row per grid point: component str [C], sizes int32 [C], time_s float64 [C]."""
+    """Measured step times, one row per grid point: component str [C], sizes int32 [C], time_s float64 [C].
+
+    The last two sizes are of `mixed` rows, 0 in others; None where nothing is `mixed`.
+    """
 
     component: Strings
     batch_size: Ints
     query_tokens: Ints
     context_tokens: Ints
     time_s: Floats
+    verify_tokens: Ints | None = None
+    chunk_context_tokens: Ints | None = None
 
     def has(self, component: str) -> bool:
         """Whether the component was measured at all."""

@@ -319,6 +319,7 @@ def _trace_key(trace: Trace) -> str:
 def _profile_key(plan: Plan) -> str:
     costs, bank = plan.profile.costs, plan.profile.bank
     arrays = [costs.component, costs.batch_size, costs.query_tokens, costs.context_tokens, costs.time_s]
+    arrays += [each for each in (costs.verify_tokens, costs.chunk_context_tokens) if each is not None]
     if bank is not None:
         arrays += [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens, bank.accept_runs]
     return content_key(*arrays)

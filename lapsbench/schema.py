@@ -45,6 +45,8 @@ COST = pa.schema(
         ("time_p10_s", pa.float64()),
         ("time_p90_s", pa.float64()),
         ("repeats", pa.int32()),
+        ("verify_tokens", pa.int32()),  # of `mixed` rows, null in others; as the next
+        ("chunk_context_tokens", pa.int32()),
     ]
 )
 ACCEPTANCE = pa.schema(
@@ -96,7 +98,7 @@ STEPS = pa.schema(
         ("preempted", pa.bool_()),
     ]
 )
-VERSIONS = MappingProxyType({"requests": 2})
+VERSIONS = MappingProxyType({"cost": 2, "requests": 2})
 """Of the kinds that have changed since their first version; older ones are still read."""
 SUMMARY = pa.schema(
     [

@@ -97,10 +97,11 @@ def workload(
 
 
 def grid(rows) -> Costs:
-    """Make a cost table of (component, batch, query, context, seconds)."""
-    component, batch, query, context, time_s = zip(*rows, strict=True)
+    """Make a cost table of (component, batch, query, context, seconds), `mixed` with (..., verify, chunk context)."""
+    component, batch, query, context, time_s, *mixed = zip(*((*row, 0, 0)[:7] for row in rows), strict=True)
     sizes = (np.array(size, np.int32) for size in (batch, query, context))
-    return Costs(np.array(component, object), *sizes, np.array(time_s, np.float64))
+    mixed = [np.array(size, np.int32) for size in mixed] if "mixed" in component else []
+    return Costs(np.array(component, object), *sizes, np.array(time_s, np.float64), *mixed)
 
 
 def constant(seconds=1.0, **others) -> Profile:
@@ -200,6 +201,10 @@ def profiles(draw, *, complete=False) -> Profile:
     if complete or draw(st.booleans()):
         rows += draw(components("swap_out", axis(1, 1), axis(1, 1), axis(1, 400)))
         rows += draw(components("swap_in", axis(1, 1), axis(1, 1), axis(1, 400)))
+    if draw(st.booleans()):
+        shapes = draw(components("mixed", axis(1, 9), axis(1, 200), axis(0, 400)))
+        more = [(verify, cached) for verify in draw(axis(1, 9)) for cached in draw(axis(0, 200))]
+        rows += [(*row[:4], row[4] * (1 + 0.1 * place), *more[place]) for row in shapes for place in range(len(more))]
     return Profile("drawn", grid(rows), None)
 
 

@@ -14,7 +14,8 @@ from lapsbench.core import Engine, Profile
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.registry import find
 from lapsbench.sim import reference
-from lapsbench.sim.cost import DRAFT, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY, along, step_costs
+from lapsbench.sim.cost import DRAFT, OVERHEAD, PREFILL, SWAP_IN, SWAP_OUT, VERIFY, step_costs
+from lapsbench.sim.interpolation import along
 from lapsbench.store.profile import open_profile
 from lapsbench.store.published import DRAFTING, NAME, TARGET_PASS
 from lapsbench.store.published import OVERHEAD as STEP_OVERHEAD

@@ -61,7 +61,8 @@ def test_a_written_profile_reads_back(tmp_path):
     write_profile(tmp_path / "tiny", profile)
     back = open_profile(str(tmp_path / "tiny"))
     assert (back.name, back.label, back.bank.draft_tokens_max) == ("tiny", "hand-made", 8)
-    for name in Costs.__slots__:
+    assert back.costs.verify_tokens is back.costs.chunk_context_tokens is None
+    for name in Costs.__slots__[:5]:
         assert getattr(back.costs, name).tolist() == getattr(profile.costs, name).tolist()
     for name in ("prompt_id", "category", "prompt_tokens", "output_tokens", "offsets", "accept_runs"):
         assert getattr(back.bank, name).tolist() == getattr(profile.bank, name).tolist()
@@ -78,7 +79,7 @@ def test_written_files_follow_the_contract(tmp_path):
     cost, acceptance = pq.read_table(tmp_path / "cost.parquet"), pq.read_table(tmp_path / "acceptance.parquet")
     assert cost.schema.remove_metadata() == schema.COST
     assert acceptance.schema.remove_metadata() == schema.ACCEPTANCE
-    assert cost.schema.metadata[b"lapsbench.schema"] == b"cost/1"
+    assert cost.schema.metadata[b"lapsbench.schema"] == b"cost/2"
     assert acceptance.schema.metadata[b"lapsbench.schema"] == b"acceptance/1"
     for table in (cost, acceptance):
         assert schema.provenance(table) == {"label": "hand-made", "seed": 1, "draft_tokens_max": 8}
@@ -230,7 +231,7 @@ def test_what_is_not_parquet_is_told(tmp_path, file, damage):
 def test_one_file_in_place_of_the_other_is_told(tmp_path):
     write_profile(tmp_path, tiny())
     shutil.copy(tmp_path / "cost.parquet", tmp_path / "acceptance.parquet")
-    assert "holds 'cost/1'" in message(str(tmp_path))
+    assert "holds 'cost/2'" in message(str(tmp_path))
 
 
 def test_the_shipped_profile_says_what_it_is_worth():

@@ -111,10 +111,15 @@ def _grid(profile: Profile) -> dict[str, dict[str, list[int]]]:
 
     costs = profile.costs
     axes = {"batch": costs.batch_size, "query": costs.query_tokens, "context": costs.context_tokens}
-    return {
+    found = {
         name: {axis: np.unique(sizes[costs.component == name]).tolist() for axis, sizes in axes.items()}
         for name in dict.fromkeys(costs.component.tolist())
     }
+    for axis, sizes in (("verify", costs.verify_tokens), ("chunk_context", costs.chunk_context_tokens)):
+        if sizes is not None:
+            of_mixed = np.unique(sizes[costs.component == "mixed"]).tolist()
+            found = {name: {**axes, axis: of_mixed if name == "mixed" else []} for name, axes in found.items()}
+    return found
 
 
 def _origin(profile: Profile) -> list[tuple[str, str]]:

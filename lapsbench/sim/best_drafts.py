@@ -16,7 +16,8 @@ from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.core import UNLIMITED, Bank, Engine, Profile
 from lapsbench.errors import LapsbenchError
 from lapsbench.schedules import BY_BATCH, Range
-from lapsbench.sim.cost import BY_DRAFTS, OVERHEAD, along, step_costs
+from lapsbench.sim.cost import BY_DRAFTS, OVERHEAD, step_costs
+from lapsbench.sim.interpolation import along
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats, Longs

@@ -16,6 +16,8 @@ import numpy as np
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.schedules import BY_BATCH, parsed
+from lapsbench.sim.interpolation import along
+from lapsbench.sim.mixed import MixedCosts, mixed_costs
 
 if TYPE_CHECKING:
     from lapsbench.core import Costs, Engine, Floats, Longs, Profile
@@ -40,6 +42,7 @@ class StepCosts:
         query, cached: float64 [Q], [C], knots of prefill in new and in cached tokens.
         chunk_s: float64 [2, Q, C], seconds.
         chunk_limit: float64 [2, 2], the largest query and the largest cached size measured.
+        mixed: of steps with rounds and chunks, where the profile has them.
     """
 
     context: Floats
@@ -49,6 +52,7 @@ class StepCosts:
     cached: Floats
     chunk_s: Floats
     chunk_limit: Floats
+    mixed: MixedCosts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def step_costs(profile: Profile, engine: Engine) -> StepCosts:
         cached=cached,
         chunk_s=np.array([table for table, _ in prefills]),
         chunk_limit=np.array([limit for _, limit in prefills]),
+        mixed=mixed_costs(costs, engine),
     )
 
 
@@ -100,17 +105,6 @@ def round_s(costs: StepCosts, batch: int | slice, drafts: int) -> Floats:
     overhead = np.maximum(table[OVERHEAD, batch, :1], 0.0)  # no knot lies below a context of 0
     drafting = table[BY_DRAFTS + 2 * drafts, batch] if drafts > 0 else 0.0
     return np.asarray(overhead + drafting + table[BY_DRAFTS + 2 * drafts + 1, batch])
-
-
-def along(knots: Floats, values: Floats, x: Floats) -> Floats:
-    """Interpolate `values` [knots, ...] at the points `x` by the rule of the module docstring, unclamped."""
-    if len(knots) == 1:
-        return np.repeat(values[:1], len(x), axis=0)
-    segment = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
-    fraction = np.maximum((x - knots[segment]) / (knots[segment + 1] - knots[segment]), 0.0)
-    fraction = fraction.reshape(-1, *([1] * (values.ndim - 1)))
-    below, above = values[segment], values[segment + 1]
-    return np.asarray(below + fraction * (above - below))
 
 
 def fewest_drafts(engine: Engine) -> int:

@@ -16,7 +16,8 @@ from lapsbench.policies.predictors import Predictor, predict
 from lapsbench.policies.registry import find
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
-from lapsbench.sim.cost import DRAFT, OVERHEAD, VERIFY, along
+from lapsbench.sim.cost import DRAFT, OVERHEAD, VERIFY
+from lapsbench.sim.interpolation import along
 from lapsbench.sim.setup import set_up
 from lapsbench.streams import stream
 

@@ -31,6 +31,7 @@ from lapsbench.sim.state import (
     BUCKET,
     BY_STEP,
     BY_TIME,
+    MIXED,
     NONE,
     PART,
     PRICES,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.mixed import MixedCosts
     from lapsbench.sim.setup import Setup
 
 
@@ -61,6 +63,8 @@ class Record:
         self.own({name: getattr(work, name) for name in ARRIVALS if hasattr(work, name)})
         self.own({"accept_runs": np.minimum(work.accept_runs, min(engine.draft_tokens, 255))})
         self.own({name: getattr(costs, name) for name in PRICES})
+        if costs.mixed is not None:
+            self.mixed(costs.mixed)
         sim = self.sim
         sim.requests, sim.clients = len(work), work.clients
         sim.contexts, sim.queries, sim.cacheds = len(costs.context), len(costs.query), len(costs.cached)
@@ -91,6 +95,13 @@ class Record:
         sim.drops_block = engine.draft_method == "eagle" and engine.draft_tokens > 0
         sim.asynchronous = engine.scheduling == "async"
         sim.oldest = sim.newest = sim.spare_entry = NONE
+
+    def mixed(self, costs: MixedCosts) -> None:
+        """Note prices of rounds and chunks together."""
+        self.own({f"mixed_{name}": getattr(costs, name) for name in MIXED})
+        sim = self.sim
+        sim.mixes = True
+        _, sim.mixed_kinds, sim.mixed_tokens, sim.mixed_cacheds, sim.mixed_contexts = costs.time_s.shape
 
     def own(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Keep the arrays alive and note their addresses."""

@@ -181,6 +181,7 @@ RESULTS = {  # of `core.Outcome`: type, and value for a request that did not arr
     "status": ("u1", UNFINISHED),
 }
 PRICES = ("context", "step_s", "step_limit", "query", "cached", "chunk_s", "chunk_limit")  # of cost.StepCosts
+MIXED = ("tokens", "cached", "context", "time_s", "limit")  # of mixed.MixedCosts
 RULES = (
     "max_batch",
     "draft_tokens",
@@ -197,6 +198,7 @@ RULES = (
     "counts_backlog",  # their work,
     "shows_past",  # what those who finished say of a prediction,
     "shows_resume",  # what preempting a job would cost
+    "mixes",  # rounds and chunks of a step have a price of their own
     "varies",  # the drafts of a step,
     "for_each",  # and each request has its own
     "wants_costs",  # the controller reads what a round costs by drafts,
@@ -230,6 +232,8 @@ CLOCK = (
     "in_use",  # blocks that ever were used
     "in_chunk",  # jobs of the batch with prompt left
     "context_tokens",  # of the others in the batch, summed
+    "chunks_tokens",  # of a step: its prefill,
+    "chunks_cached",  # and over how many cached, token by token, summed
     "in_swap_outs",
     "in_swap_ins",
     "in_spare",
@@ -267,13 +271,15 @@ CLOCK = (
     "culprit",  # request whose rank was NaN, or -1
 )
 SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "queries", "cacheds")
+SIZES_MIXED = ("mixed_kinds", "mixed_tokens", "mixed_cacheds", "mixed_contexts")
 
 SIM = np.dtype(
     [("now_s", "f8"), ("stop_s", "f8"), ("worst_rank", "f8"), ("w_in", "f8"), ("w_out", "f8"), ("front", "f8")]
     + [("token_s", "f8")]  # engine time of a predicted token
     + [("draft_s", "f8")]  # of the step
-    + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES)]
-    + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *RESULTS, *PRICES)],
+    + [(name, "i8") for name in (*RULES, *CLOCK, *SIZES, *SIZES_MIXED)]
+    + [(f"{name}_at", "i8") for name in (*ARRIVALS, *ROOMS, *RESULTS, *PRICES)]
+    + [(f"mixed_{name}_at", "i8") for name in MIXED],
     align=True,
 )
 """One replay: its clock and counts, the rules it runs under, and the addresses of its arrays."""

@@ -37,6 +37,14 @@ class Columns:
             self.refuse(values < least, name, values, "is too small", hint=f"{least} or more")
         return values
 
+    def optional(self, name: str, *, absent: int, needed: bool) -> NDArray[Any]:
+        """Return a column of whole numbers with `absent` where a row has none, or where it is not there nor needed."""
+        if name not in self.table.schema.names:
+            if needed:
+                raise LapsbenchError(f"column {name!r} is missing", where=str(self.path), hint="adding it")
+            return np.full(self.table.num_rows, absent, np.int32)
+        return np.asarray(self.table[name].fill_null(absent).to_numpy())
+
     def lists(self, name: str) -> tuple[Longs, Bytes]:
         """Return a column of lists as offsets int64 [N + 1] and all values, end to end."""
         chunks = [chunk for chunk in self._whole(name).chunks if len(chunk)]

@@ -28,6 +28,8 @@ COST_FILE = "cost.parquet"
 ACCEPTANCE_FILE = "acceptance.parquet"
 NEEDED = pa.schema(list(schema.COST)[:5])
 """The columns a cost table from elsewhere must have, up to time_s; percentiles and repeats are for people."""
+OF_MIXED = pa.schema(list(schema.COST)[-2:])
+"""Those that only `mixed` rows have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def write_profile(folder: Path, profile: Profile, repeats: Repeats | None = None
         repeats = Repeats(costs.time_s, costs.time_s, np.zeros(len(costs.time_s), dtype=np.int32))
     sizes = [costs.batch_size, costs.query_tokens, costs.context_tokens]
     columns = [costs.component, *sizes, costs.time_s, repeats.time_p10_s, repeats.time_p90_s, repeats.repeats]
+    columns += [_of_mixed(costs, values) for values in (costs.verify_tokens, costs.chunk_context_tokens)]
     with files.whole(folder / COST_FILE) as cost_part:  # appears last: without it there is no profile
         schema.put_parquet(_table(columns, schema.COST), cost_part, "cost", provenance)
         if bank is not None:
@@ -82,6 +85,12 @@ def write_profile(folder: Path, profile: Profile, repeats: Repeats | None = None
             about = [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens]
             recordings = _table([*about, runs], schema.ACCEPTANCE)
             schema.write_parquet(recordings, folder / ACCEPTANCE_FILE, "acceptance", provenance)
+
+
+def _of_mixed(costs: Costs, values: Ints | None) -> pa.Array:
+    if values is None:
+        return pa.nulls(len(costs.time_s), pa.int32())
+    return pa.array(values, pa.int32(), mask=costs.component != "mixed")
 
 
 def _table(columns: list[Any], wanted: pa.Schema) -> pa.Table:
@@ -106,7 +115,7 @@ def _folder(source: str) -> Path:
 
 
 def _read_costs(path: Path) -> tuple[Costs, Mapping[str, Any]]:
-    file = Columns(schema.read_parquet(path, "cost", NEEDED), path)
+    file = Columns(schema.read_parquet(path, "cost", NEEDED, OF_MIXED), path)
     return checked_costs(file), file.provenance()
 
 
@@ -122,6 +131,7 @@ def checked_costs(file: Columns) -> Costs:
         file.numbers("query_tokens", least=1),
         file.numbers("context_tokens", least=0),
         file.numbers("time_s"),
+        *_sizes_of_mixed(file),
     )
     foreign = ~np.isin(costs.component, COMPONENTS)
     file.refuse(foreign, "component", costs.component, "is not a component", hint=f"one of {', '.join(COMPONENTS)}")
@@ -134,16 +144,31 @@ def checked_costs(file: Columns) -> Costs:
     return costs
 
 
+def _sizes_of_mixed(file: Columns) -> tuple[Ints, Ints] | tuple[()]:
+    """Return verify_tokens and chunk_context_tokens, 0 where a row is not `mixed`; nothing where none is."""
+    component, found = file.strings("component"), []
+    mixed = component == "mixed"
+    for name, least in zip(OF_MIXED.names, (1, 0), strict=True):
+        values = file.optional(name, absent=-1, needed=bool(np.any(mixed)))
+        stated = np.where(values < 0, "null", values.astype(str))
+        file.refuse(mixed & (values < least), name, stated, "is no size of a 'mixed' row", hint=f"{least} or more")
+        file.refuse(~mixed & (values >= 0), name, stated, "is not for this component", hint="null: only 'mixed' has it")
+        found.append(np.where(mixed, values, 0).astype(np.int32))
+    return (found[0], found[1]) if np.any(mixed) else ()
+
+
 def _refuse_duplicates(costs: Costs, file: Columns) -> None:
     kind = np.searchsorted(np.sort(COMPONENTS), costs.component.astype(str))
-    grid = np.stack([kind, costs.batch_size, costs.query_tokens, costs.context_tokens], axis=1)
+    sizes = [costs.batch_size, costs.query_tokens, costs.context_tokens]
+    sizes += [values for values in (costs.verify_tokens, costs.chunk_context_tokens) if values is not None]
+    grid = np.stack([kind, *sizes], axis=1)
     _, first, inverse = np.unique(grid, axis=0, return_index=True, return_inverse=True)
     earlier = first[inverse.reshape(-1)]
     again = earlier != np.arange(len(grid))
     if np.any(again):
         row = int(np.argmax(again))
         what = f"repeats the grid point of row {earlier[row] + 1}"
-        hint = "one row per component, batch_size, query_tokens and context_tokens"
+        hint = "one row per component and sizes"
         file.fail("component", row, f"{costs.component[row]!r} {what}", hint=hint)
 
 

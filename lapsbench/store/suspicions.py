@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FALL = 0.02
 """Noise of a good measurement: a larger step that is faster by no more is not worth a word."""
 FEW = 30
-_AXES = ("batch_size", "query_tokens", "context_tokens")
+_AXES = ("batch_size", "query_tokens", "context_tokens", "verify_tokens", "chunk_context_tokens")
 
 
 def suspicions(profile: Profile) -> list[str]:
@@ -34,6 +34,8 @@ def _falls(costs: Costs) -> Iterator[str]:
             "query_tokens": costs.query_tokens,
             "context_tokens": costs.context_tokens,
             "time_s": costs.time_s,
+            "verify_tokens": 0 if costs.verify_tokens is None else costs.verify_tokens,
+            "chunk_context_tokens": 0 if costs.chunk_context_tokens is None else costs.chunk_context_tokens,
         }
     )
     for axis in _AXES:
@@ -46,11 +48,15 @@ def _falls(costs: Costs) -> Iterator[str]:
             falling = part.filter(pl.col("ratio") < 1 - FALL).sort("ratio")
             if len(falling):
                 worst = falling.row(0, named=True)
-                at = ", ".join(f"{name} {worst[name]}" for name in _AXES if name != axis)
+                at = ", ".join(f"{name} {worst[name]}" for name in _axes_of(component) if name != axis)
                 yield (
                     f"{component}: {len(falling)} of {len(part)} steps along {axis} get faster; the worst by "
                     f"{100 * (1 - worst['ratio']):.0f} % from {worst['before']} to {worst[axis]} ({at})"
                 )
+
+
+def _axes_of(component: str) -> tuple[str, ...]:
+    return _AXES if component == "mixed" else _AXES[:3]
 
 
 def _missing(costs: Costs) -> Iterator[str]:

@@ -19,7 +19,8 @@ from lapsbench.core import CALIBRATION, Engine
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import CLASS_LIMITS, MEAN_TOKENS
 from lapsbench.policies.uses import reads
-from lapsbench.sim.cost import DRAFT_PREFILL, PREFILL, along
+from lapsbench.sim.cost import DRAFT_PREFILL, PREFILL
+from lapsbench.sim.interpolation import along
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

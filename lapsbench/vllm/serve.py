@@ -9,9 +9,7 @@ as the workload recorded it.
 from __future__ import annotations
 
 import gc
-import os
-import sys
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,24 +19,15 @@ from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.serving.clock import Clock
 from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
 from lapsbench.vllm.calibrate import told
+from lapsbench.vllm.engine import made
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
-
-ALONE = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine in this process, where its clock can be read
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",  # else one thread's CPU time would not be all of it
-    "VLLM_CPU_KVCACHE_SPACE": "4",  # GiB; else nearly all of the memory, or none of it where others use some
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +168,6 @@ def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int
 
 def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
     """Make vLLM's engine."""
-    os.environ.update({name: value for name, value in ALONE.items() if name not in os.environ})
-    from vllm import EngineArgs  # noqa: PLC0415 - reads the environment
-    from vllm.v1.engine.llm_engine import LLMEngine  # noqa: PLC0415
-    from vllm.v1.executor import Executor  # noqa: PLC0415
-
     engine = serving.engine
     settings: dict[str, Any] = {
         "model": serving.model,
@@ -191,15 +175,11 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         "max_num_batched_tokens": engine.batched_tokens,
         "block_size": engine.block_tokens,
         "enable_prefix_caching": engine.prefix_cache,
-        "enforce_eager": True,
         "async_scheduling": engine.scheduling == "async",
-        "scheduler_cls": f"lapsbench.vllm.scheduler.{'Async' * (engine.scheduling == 'async')}Scheduler",
-        "seed": 0,
         **_limits(work, engine),
         **_drafts(serving),
         **(serving.more or {}),
     }
-    config = EngineArgs(**settings).create_engine_config()
     longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
     learnt = told(serving.policy, setup, engine, serving.costs, longest)
     options: dict[str, Any] = {"policy": serving.policy, "on_preempt": engine.on_preempt, "learnt": learnt}
@@ -207,9 +187,7 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 
         options["recordings"] = Recordings(work, FIRST_TOKEN)
-    config.additional_config = {"lapsbench": options}
-    with _unseen("llvmlite.binding.ffi"), _imposing(serving):
-        return LLMEngine(config, executor_class=Executor.get_class(config), log_stats=False)
+    return made(settings, options, _imposing(serving))
 
 
 def _imposing(serving: Serving) -> AbstractContextManager[None]:
@@ -219,17 +197,6 @@ def _imposing(serving: Serving) -> AbstractContextManager[None]:
     from lapsbench.vllm.imposed import obeyed  # noqa: PLC0415 - imports vLLM
 
     return obeyed()
-
-
-@contextmanager
-def _unseen(name: str) -> Iterator[None]:
-    """Hide a module: vLLM looks at what every module holds, and llvmlite's library has whatever it is asked for."""
-    hidden = sys.modules.pop(name, None)
-    try:
-        yield
-    finally:
-        if hidden is not None:
-            sys.modules[name] = hidden
 
 
 def _limits(work: Workload, engine: Engine) -> dict[str, Any]:

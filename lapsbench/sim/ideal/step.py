@@ -31,7 +31,7 @@ from lapsbench.sim.ideal.select import select, select_within_memory, swap_time
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, timer_at, view_of
-from lapsbench.sim.prices import chunk_price, step_price
+from lapsbench.sim.prices import chunk_price, mixed_price, step_price
 from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED
 from lapsbench.sim.timers import review
 
@@ -70,17 +70,20 @@ def run_step(control: Any, sim: Any) -> None:
     decoding = size - chunks
     swap_s = swap_time(sim) if sim.in_swap_outs + sim.in_swap_ins > 0 else 0.0
     overhead = step_price(sim, OVERHEAD, size, 0.0)
-    draft = verify = 0.0
+    draft = verify = context = mean = 0.0
     if decoding > 0:
         context, mean = sim.context_tokens / decoding, 1.0 * most
         if sim.varies:
             most, mean = say_drafts(control, sim, decoding)
         if most > 0:
             draft = step_price(sim, row_of(sim, DRAFT, most), decoding, context)
+    work = prefill(sim, decoding > 0, most > 0) if chunks > 0 else 0.0
+    if sim.mixes and decoding > 0 and chunks > 0:
+        verify = mixed_price(sim, decoding, mean, context)
+    elif decoding > 0:
         verify = (
             verify_price(sim, decoding, mean, context) if sim.varies else step_price(sim, VERIFY, decoding, context)
         )
-    work = prefill(sim, decoding > 0, most > 0) if chunks > 0 else 0.0
     dt = overhead + draft + verify + work + swap_s
     sim.now_s += dt
     progress = decoding > 0
@@ -125,13 +128,17 @@ def say_drafts(control: Any, sim: Any, decoding: int) -> tuple[int, float]:
 
 @jit
 def prefill(sim: Any, shared: bool, drafting: bool) -> float:
-    """Give out the prefill budget in rank order, and price the chunks. The first one of a job is its admission."""
+    """Give out the prefill budget in rank order, and price what has no price together with the rounds.
+
+    The first chunk of a job is its admission.
+    """
     jobs, ranks, given = ints(sim.chunk_at), floats(sim.chunk_rank_at), longs(sim.chunk_tokens_at)
     for i in range(sim.in_chunk):
         ranks[i] = own_of(sim, jobs[i]).rank
     insertion_sort(ranks, jobs, sim.in_chunk)
     budget = sim.prefill_budget if sim.prefill_budget > 0 else np.int64(2**62)
-    work = 0.0
+    work, mixes = 0.0, sim.mixes and shared
+    sim.chunks_tokens = sim.chunks_cached = 0
     for i in range(sim.in_chunk):
         own = own_of(sim, jobs[i])
         if own.started == 0:
@@ -145,7 +152,10 @@ def prefill(sim: Any, shared: bool, drafting: bool) -> float:
         if tokens == 0:
             continue
         budget -= tokens
-        work += chunk_price(sim, PREFILL, tokens, cached, shared)
+        sim.chunks_tokens += tokens
+        sim.chunks_cached += tokens * cached
+        if not mixes:
+            work += chunk_price(sim, PREFILL, tokens, cached, shared)
         if drafting:
             work += chunk_price(sim, DRAFT_PREFILL, tokens, cached, shared)
         shared = True

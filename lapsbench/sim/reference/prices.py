@@ -37,17 +37,19 @@ class Prices:
 
         Drafts a round: at most, and on average.
         """
-        m = len(contexts)
+        m, chunks = len(contexts), list(chunks)
         overhead = self.part(OVERHEAD, batch, 0)
         draft = verify = work = 0.0
         if m > 0:
             context = sum(contexts) / m
             if most > 0:
                 draft = self.part(self.row(DRAFT, most), m, context)
-            verify = self.verify(m, mean, context)
+            mixed = bool(chunks) and self.costs.mixed is not None
+            verify = self.mixed(m, mean, context, chunks) if mixed else self.verify(m, mean, context)
         for number, (tokens, cached) in enumerate(chunks):
             shared = m > 0 or number > 0
-            work += self.chunk(PREFILL, tokens, cached, shared=shared)
+            if self.costs.mixed is None or m == 0:
+                work += self.chunk(PREFILL, tokens, cached, shared=shared)
             if most > 0:
                 work += self.chunk(DRAFT_PREFILL, tokens, cached, shared=shared)
         self.draft_s = draft
@@ -65,6 +67,30 @@ class Prices:
             return below
         above = self.part(self.row(VERIFY, whole + 1), m, context)
         return below + (mean - whole) * (above - below)
+
+    def mixed(self, m: int, mean: float, context: float, chunks: list[tuple[int, int]]) -> float:
+        """Price rounds and chunks of a step together; between whole numbers of drafts on a line."""
+        tokens = sum(new for new, _ in chunks)
+        cached = sum(new * before for new, before in chunks) / tokens
+        whole = int(mean)
+        below = self.mixed_at(m, whole, tokens, cached, context)
+        if mean == whole:
+            return below
+        above = self.mixed_at(m, whole + 1, tokens, cached, context)
+        return below + (mean - whole) * (above - below)
+
+    def mixed_at(self, m: int, drafts: int, tokens: int, cached: float, context: float) -> float:
+        """Look rounds and chunks up: along the context of the rounds, that of the chunks, and the chunks' tokens."""
+        costs = self.costs.mixed
+        assert costs is not None  # noqa: S101 - its caller knows
+        self.lookups += 1
+        sizes = (drafts + 1, tokens, cached, context)
+        self.lookups_beyond += int(any(size > most for size, most in zip(sizes, costs.limit[m], strict=True)))
+        by_tokens = []
+        for plane in costs.time_s[m, drafts if self.varies else 0]:
+            by_cached = np.array([interpolate(costs.context, line, context) for line in plane])
+            by_tokens.append(interpolate(costs.cached, by_cached, cached))
+        return max(0.0, interpolate(costs.tokens, np.array(by_tokens), tokens))
 
     def by_drafts(self, cost_s: list[float], m: int, context: float, most: int) -> None:
         """Write what m rounds cost with 0 drafts, with 1, and so on; no look-ups of a step."""

@@ -17,7 +17,7 @@ from lapsbench.sim.drafting import ALIKE, APART, COUNTED, FIXED, fold, note_roun
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
-from lapsbench.sim.prices import chunk_price, step_price
+from lapsbench.sim.prices import chunk_price, mixed_price, step_price
 from lapsbench.sim.queue import unwait
 from lapsbench.sim.state import (
     BY_STEP,
@@ -224,14 +224,17 @@ def price(sim: Any, first: int, size: int) -> tuple[int, float]:
             contexts += context_of(sim, part.job)
             most, given = max(most, np.int64(part.given)), given + part.given
     overhead = step_price(sim, OVERHEAD, sim.rounds + size, 0.0)
-    draft = verify = work = 0.0
+    draft = verify = work = context = 0.0
+    mixes = sim.mixes and decoding > 0 and decoding < sim.rounds + size
     if decoding > 0:
         context = contexts / decoding
         if not sim.for_each:
             most, given = sim.drafts, sim.drafts * decoding
         if most > 0:
             draft = step_price(sim, row_of(sim, DRAFT, most), decoding, context)
-        if sim.varies:
+        if mixes:
+            pass  # its chunks are counted below
+        elif sim.varies:
             verify = verify_price(sim, decoding, given / decoding, context)
         else:
             verify = step_price(sim, VERIFY, decoding, context)
@@ -239,6 +242,8 @@ def price(sim: Any, first: int, size: int) -> tuple[int, float]:
         most = sim.drafts
     if decoding < sim.rounds + size:
         work = prefill(sim, first, size, decoding > 0, most > 0)
+    if mixes:
+        verify = mixed_price(sim, decoding, given / decoding, context)
     sim.draft_s = draft
     return decoding, overhead + draft + verify + work
 
@@ -253,14 +258,18 @@ def context_of(sim: Any, job: int) -> int:
 
 @jit
 def prefill(sim: Any, first: int, size: int, shared: bool, drafting: bool) -> float:
-    """Price the chunks of a step."""
-    work = 0.0
+    """Price the chunks of a step, as far as they have no price together with its rounds."""
+    work, mixes = 0.0, sim.mixes and shared
+    sim.chunks_tokens = sim.chunks_cached = 0
     for i in range(first, first + size):
         part = part_at(sim.parts_at, i)
         if part.round:
             continue
         tokens, cached = np.int64(part.tokens), np.int64(part.cached)
-        work += chunk_price(sim, PREFILL, tokens, cached, shared)
+        sim.chunks_tokens += tokens
+        sim.chunks_cached += tokens * cached
+        if not mixes:
+            work += chunk_price(sim, PREFILL, tokens, cached, shared)
         if drafting:
             work += chunk_price(sim, DRAFT_PREFILL, tokens, cached, shared)
         shared = True

@@ -1,6 +1,7 @@
 """Step costs in the columns of cost.parquet, as CSV: the way in for whoever computes steps, from layers or otherwise.
 
-`component,batch_size,query_tokens,context_tokens,time_s`, in any order; other columns are left out.
+`component,batch_size,query_tokens,context_tokens,time_s`, in any order; for rows of `mixed` also `verify_tokens` and
+`chunk_context_tokens`, empty in others. Other columns are left out.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import pyarrow as pa
 from lapsbench import schema
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.parquet_columns import Columns
-from lapsbench.store.profile import NEEDED, checked_costs
+from lapsbench.store.profile import NEEDED, OF_MIXED, checked_costs
 from lapsbench.store.tables.reader import CostReader, CostTable, csv, header, seconds, sizes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import polars as pl
 
 COLUMNS: Final = tuple(NEEDED.names)
 NEEDS: Final = ",".join(COLUMNS)
@@ -31,14 +34,27 @@ def _read(text: bytes, path: Path) -> CostTable:
     columns = [frame["component"].fill_null("").str.strip_chars().to_numpy()]
     columns += [sizes(frame[name], path, least.get(name, 1)) for name in COLUMNS[1:4]]
     columns += [seconds(frame["time_s"], path)]
+    fields = list(NEEDED)
+    for field in OF_MIXED:
+        if field.name in frame.columns:
+            cells = frame[field.name].str.strip_chars().replace("", None)
+            columns.append(_sizes_or_none(cells, path))
+            fields.append(field)
     table = pa.table(
-        [pa.array(values, field.type, safe=False) for values, field in zip(columns, NEEDED, strict=True)], schema=NEEDED
+        [pa.array(values, field.type, safe=False) for values, field in zip(columns, fields, strict=True)],
+        schema=pa.schema(fields),
     )
     return _table(Columns(table, path), path)
 
 
+def _sizes_or_none(cells: pl.Series, path: Path) -> pa.Array:
+    """Return whole numbers from 0 up, and null for an empty cell."""
+    empty = cells.is_null()
+    return pa.array(sizes(cells.fill_null("0"), path, 0).astype(int), mask=empty.to_numpy())
+
+
 def _parquet(_: bytes, path: Path) -> CostTable:
-    return _table(Columns(schema.read_parquet(path, "cost", NEEDED), path), path)
+    return _table(Columns(schema.read_parquet(path, "cost", NEEDED, OF_MIXED), path), path)
 
 
 def _table(columns: Columns, path: Path) -> CostTable:
