@@ -19,7 +19,7 @@ from lapsbench.policies.registry import builtin, find
 from lapsbench.sim.reference import Ideal, Vllm
 from lapsbench.sim.reference.common import accepted
 
-TALLIED = {"by_batch"}
+TALLIED = {"by_batch", "by_drafts_s"}
 """What is counted only where drafts vary."""
 SPECS = [*builtin(), *VARIANTS]
 BOTH = ("recompute", "keep")
@@ -116,6 +116,7 @@ def test_no_token_is_lost_and_every_round_walks_the_recording_at_its_drafts(rule
         assert outcome.by_batch[:, 2].sum() >= outcome.accepted_tokens.sum()
         assert np.all(outcome.by_batch[:, 1] >= outcome.by_batch[:, 2])
         assert outcome.by_batch[:, 0].sum() == outcome.steps or outcome.stopped
+        assert np.allclose(outcome.by_drafts_s.sum(axis=1)[1:], outcome.by_batch[1:, 4])
 
     check(conserved, scheduled(DRAWN[rules]), 40, rules)
 
