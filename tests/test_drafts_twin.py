@@ -141,6 +141,9 @@ def test_a_schedule_that_never_changes_its_mind_costs_what_its_number_does(rules
         assume(not (rules != "ideal" and engine.draft_tokens == 0))
         one = by_batch(replace(scenario, engine=engine), "1-9:2")
         two = by_batch(replace(scenario, engine=engine), "1-9:2,10-:8")
-        assert not differences(one.replay(found), two.replay(found))
+        first, second = one.replay(found), two.replay(found)
+        assert set(differences(first, second)) <= {"by_drafts_s"}  # which has a column for every number there may be
+        assert np.array_equal(first.by_drafts_s, second.by_drafts_s[:, :3])
+        assert not second.by_drafts_s[:, 3:].any()
 
     check(unreachable, st.one_of(DRAWN[rules]), 10, rules)
