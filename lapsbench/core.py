@@ -471,6 +471,8 @@ class Outcome:
         resumes: int32 [N], tokens emitted by completing a recomputation, as vLLM does; rounds emit the others, all but
             the first.
         by_batch: float64 [max_batch + 1, TALLY], by how many did a round in a step; zeros with a fixed k.
+        by_drafts_s: float64 [max_batch + 1, draft_tokens + 1], seconds of these steps by the mean of their
+            drafts, to the nearest whole number.
         steps, makespan_s: of the whole run.
         lookups, lookups_beyond: cost look-ups, and those beyond the measured grid.
         stopped: why the run ended early, or "".
@@ -493,6 +495,7 @@ class Outcome:
     stopped: str = ""
     resumes: Ints = field(default_factory=_nobody)
     by_batch: Floats = field(default_factory=lambda: np.zeros((0, len(TALLY))))
+    by_drafts_s: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def __post_init__(self) -> None:
         if len(self.resumes) != len(self.status):

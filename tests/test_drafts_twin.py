@@ -19,7 +19,7 @@ from lapsbench.policies.registry import builtin, find
 from lapsbench.sim.reference import Ideal, Vllm
 from lapsbench.sim.reference.common import accepted
 
-TALLIED = {"by_batch"}
+TALLIED = {"by_batch", "by_drafts_s"}
 """What is counted only where drafts vary."""
 SPECS = [*builtin(), *VARIANTS]
 BOTH = ("recompute", "keep")
@@ -116,6 +116,7 @@ def test_no_token_is_lost_and_every_round_walks_the_recording_at_its_drafts(rule
         assert outcome.by_batch[:, 2].sum() >= outcome.accepted_tokens.sum()
         assert np.all(outcome.by_batch[:, 1] >= outcome.by_batch[:, 2])
         assert outcome.by_batch[:, 0].sum() == outcome.steps or outcome.stopped
+        assert np.allclose(outcome.by_drafts_s.sum(axis=1)[1:], outcome.by_batch[1:, 4])
 
     check(conserved, scheduled(DRAWN[rules]), 40, rules)
 
@@ -140,6 +141,9 @@ def test_a_schedule_that_never_changes_its_mind_costs_what_its_number_does(rules
         assume(not (rules != "ideal" and engine.draft_tokens == 0))
         one = by_batch(replace(scenario, engine=engine), "1-9:2")
         two = by_batch(replace(scenario, engine=engine), "1-9:2,10-:8")
-        assert not differences(one.replay(found), two.replay(found))
+        first, second = one.replay(found), two.replay(found)
+        assert set(differences(first, second)) <= {"by_drafts_s"}  # which has a column for every number there may be
+        assert np.array_equal(first.by_drafts_s, second.by_drafts_s[:, :3])
+        assert not second.by_drafts_s[:, 3:].any()
 
     check(unreachable, st.one_of(DRAWN[rules]), 10, rules)

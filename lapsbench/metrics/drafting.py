@@ -53,6 +53,15 @@ def drafted(tallies: Iterable[Floats]) -> tuple[Drafted, ...]:
     return tuple(row for row in rows if row is not None)
 
 
+def pooled_s(times: Iterable[Floats]) -> Floats:
+    """Return `Outcome.by_drafts_s` of several runs in one; of runs that kept none, none."""
+    found = [each for each in times if each.size]
+    total = np.zeros(np.max([each.shape for each in found], axis=0) if found else (0, 0))
+    for each in found:
+        total[: each.shape[0], : each.shape[1]] += each
+    return total
+
+
 def kept(by_batch: Floats) -> dict[str, Any]:
     """Return a tally for a file: its size, and its rows up to the largest batch that ever was."""
     used = np.flatnonzero(by_batch.any(axis=1)) if len(by_batch) else np.zeros(0, np.int64)
@@ -65,6 +74,20 @@ def of_kept(found: Mapping[str, Any] | None) -> Floats:
     if found and found["rows"]:
         tally[: len(found["rows"])] = found["rows"]
     return tally
+
+
+def kept_s(by_drafts_s: Floats) -> dict[str, Any]:
+    """Return times by batch and drafts for a file: their shape, and batch, drafts, seconds of those that ever were."""
+    places = np.argwhere(by_drafts_s).tolist()
+    return {"shape": list(by_drafts_s.shape), "times": [[*place, float(by_drafts_s[tuple(place)])] for place in places]}
+
+
+def of_kept_s(found: Mapping[str, Any] | None) -> Floats:
+    """Return the times that a file keeps; of runs that kept none, none."""
+    times = np.zeros(found["shape"] if found else (0, 0))
+    for batch, drafts, time_s in found["times"] if found else ():
+        times[batch, drafts] = time_s
+    return times
 
 
 def as_json(by_batch: Floats) -> dict[str, Any] | None:

@@ -51,7 +51,7 @@ class CellSummary:
         recomputing: what was computed again after preemption; None where prompts are not known.
         bounds: of an oracle: what it bounds, and where; "" if nothing.
         stopped: why the run ended early, or "".
-        by_batch: of drafts, by how many requests draft together, as in `core.Outcome`.
+        by_batch, by_drafts_s: of drafts, by how many requests draft together, as in `core.Outcome`.
     """
 
     policy: str
@@ -72,6 +72,7 @@ class CellSummary:
     recomputing: Recomputing | None = None
     bounds: str = ""
     by_batch: Floats = field(default_factory=lambda: np.zeros((0, len(TALLY))))
+    by_drafts_s: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def label(self) -> str:
@@ -130,6 +131,7 @@ def summarize(
         recomputing=None if prompt_tokens is None else recomputing(prompt_tokens, output_tokens, outcome),
         bounds=bounds,
         by_batch=outcome.by_batch,
+        by_drafts_s=outcome.by_drafts_s,
     )
 
 

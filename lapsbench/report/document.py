@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapsbench.metrics.catalog import METRICS
 from lapsbench.metrics.pool import loads, policies, pooled, select
-from lapsbench.report import notes
+from lapsbench.report import drafting, notes
 from lapsbench.report.plots.curves import focus_of
 from lapsbench.report.provenance import provenance
 from lapsbench.report.table_columns import Column, Glyphs, columns
@@ -25,6 +25,7 @@ class Table:
     """The table of one load: what was offered, what became of the requests, the columns, the sentences.
 
     Attributes:
+        drafts: what became of the drafts, where they vary, under a title of its own.
         choices: which scheduler to run, as what to read first and the rest; worth: what knowing was worth.
     """
 
@@ -32,6 +33,8 @@ class Table:
     load: float | None
     conservation: Sequence[str]
     columns: Sequence[Column]
+    drafts_title: str
+    drafts: Sequence[Column]
     choices: Sequence[tuple[str, str]]
     worth: Sequence[str]
 
@@ -94,6 +97,8 @@ def _table(run: Run, load: float | None) -> Table:
         load=load,
         conservation=list(notes.conservation(result, load)),
         columns=columns(result, load, Glyphs()),
+        drafts_title=drafting.title(result),
+        drafts=drafting.columns(result, load),
         choices=[(prose(each.lead), prose(each.text.removeprefix(each.lead))) for each in _said(run, load, "choice")],
         worth=[prose(each.text) for each in _said(run, load, "worth")],
     )

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from lapsbench.reading import Run
-    from lapsbench.report.document import Table, View
+    from lapsbench.report.document import View
     from lapsbench.report.plots import Subject
+    from lapsbench.report.table_columns import Column
 
 
 def pictures(subjects: Sequence[Subject], stem: str) -> dict[str, tuple[str, str]]:
@@ -42,7 +43,7 @@ def markdown(runs: Sequence[Run], shown: Mapping[str, tuple[str, str]] | None = 
     for run in runs:
         blocks += _run(view(run), several=len(runs) > 1)
     for name, (text, _) in (shown or {}).items():
-        blocks += [text, f"![{text.partition('.')[0]}]({name})"]
+        blocks += [text, f"![{text.partition('. Look for')[0]}]({name})"]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -57,8 +58,11 @@ def _run(shown: View, *, several: bool) -> Iterator[str]:
     for each in tables:
         if several_loads:
             yield f"**{each.title}**"
-        yield _result(each)
+        yield _result(each.columns)
         yield from map(plain, each.conservation)
+        if each.drafts:
+            yield plain(f"{each.drafts_title}:")
+            yield _result(each.drafts)
     for text in shown.warnings:
         yield f"**Warning:** {plain(text)}"
     for each in tables:
@@ -69,9 +73,9 @@ def _run(shown: View, *, several: bool) -> Iterator[str]:
     yield f"<details><summary>What the numbers rest on</summary>\n\n{lines}\n\n</details>"
 
 
-def _result(each: Table) -> str:
+def _result(columns: Sequence[Column]) -> str:
     rows = []
-    for row in range(len(each.columns[0].texts)):
-        texts = [(plain(column.texts[row].strip()), row in column.best) for column in each.columns]
+    for row in range(len(columns[0].texts)):
+        texts = [(plain(column.texts[row].strip()), row in column.best) for column in columns]
         rows.append([f"**{text}**" if best else text for text, best in texts])
-    return table([plain(column.title) for column in each.columns], rows)
+    return table([plain(column.title) for column in columns], rows)

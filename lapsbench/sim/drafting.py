@@ -149,6 +149,9 @@ def tally(sim: Any, decoding: int, rounds: int, draft_s: float, dt: float) -> No
     row[2] += sim.step_accepted
     row[3] += draft_s
     row[4] += dt
+    if decoding > 0:
+        mean = (2 * np.int64(sim.step_drafted) + decoding) // (2 * decoding)
+        floats(sim.tally_s_at)[decoding * (sim.draft_tokens + 1) + mean] += dt
     step = step_at(sim.step_view_at, 0)
     step.rounds += rounds
     step.accepted_tokens += sim.step_accepted

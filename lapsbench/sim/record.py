@@ -167,7 +167,9 @@ class Replay(Record):
                 rounds = [round_s(self.costs, every, drafts) for drafts in range(engine.draft_tokens + 1)]
                 self.own({"round_s": np.stack(rounds, axis=-1)})
         self.tally = np.zeros((engine.max_batch + 1, len(TALLY)))
-        self.own({"step_view": view, "runs": np.zeros(DRAFTS_MOST + 1, np.int64), "tally": self.tally})
+        self.tally_s = np.zeros((engine.max_batch + 1, engine.draft_tokens + 1))
+        self.own({"step_view": view, "runs": np.zeros(DRAFTS_MOST + 1, np.int64)})
+        self.own({"tally": self.tally, "tally_s": self.tally_s})
         self.own({"chosen": np.empty(engine.max_batch, np.int32)})
 
     def timers(self, room: int) -> NDArray[np.void]:
@@ -192,6 +194,7 @@ class Replay(Record):
             lookups_beyond=int(self.sim.lookups_beyond),
             stopped=stopped,
             by_batch=self.tally,
+            by_drafts_s=self.tally_s,
         )
 
 

@@ -133,6 +133,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "round_s",  # what rounds cost, by batch, context and drafts
     "runs",  # rounds of a step, by how many drafts they accept
     "tally",  # of `core.Outcome.by_batch`
+    "tally_s",  # of `core.Outcome.by_drafts_s`
     "running",
     "running_rank",
     "running_block",  # addresses

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from lapsbench import files
 from lapsbench.core import STATUS, Outcome
 from lapsbench.errors import LapsbenchError
-from lapsbench.metrics.drafting import kept, of_kept
+from lapsbench.metrics.drafting import kept, kept_s, of_kept, of_kept_s
 from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
 from lapsbench.store.lock import FolderLock, names_in
 from lapsbench.store.step_cells import StepCells
@@ -224,7 +224,7 @@ def facts_of(path: Path) -> list[dict[str, Any]]:
 
 def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
     scalars = {name: getattr(outcome, name) for name in SCALARS}
-    drafts = {"by_batch": kept(outcome.by_batch)}
+    drafts = {"by_batch": kept(outcome.by_batch), "by_drafts_s": kept_s(outcome.by_drafts_s)}
     return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars, **drafts}
 
 
@@ -270,6 +270,7 @@ def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[
         alone_s=alone_s,
         **{name: scalars[name] for name in SCALARS},
         by_batch=of_kept(scalars.get("by_batch")),
+        by_drafts_s=of_kept_s(scalars.get("by_drafts_s")),
     )
 
 

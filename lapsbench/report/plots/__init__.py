@@ -8,6 +8,7 @@ from lapsbench.metrics.pool import loads
 from lapsbench.report.plots.acceptance import acceptance
 from lapsbench.report.plots.busy import busy
 from lapsbench.report.plots.distributions import jct, token_times
+from lapsbench.report.plots.drafting import drafting
 from lapsbench.report.plots.panel import Panel, Section, Subject, look_of
 from lapsbench.report.plots.tail import tail
 from lapsbench.report.plots.trends import against_load, preemptions, slowdown
@@ -30,5 +31,6 @@ def sections(subjects: Sequence[Subject], *, alone: bool = False) -> Iterator[Se
     yield slowdown(subjects, look)
     yield token_times(subjects, look)
     yield preemptions(subjects, look)
+    yield from drafting(subjects, look)
     yield from acceptance(subjects, alone=alone)
     yield from busy(subjects, look)

@@ -179,6 +179,38 @@ def waterfall(rows: Sequence[Row], look: Look, title: str, description: str) -> 
     return look.finish(alt.layer(boxes, words), rows, 34 * len(rows) + 45, description)
 
 
+def heat(rows: Sequence[Row], look: Look, policy: str, description: str) -> Spec:
+    """Draw shares of the time (rows: first, last requests that draft together, drafts, share): the more, the darker."""
+    style = look.styles[policy]
+    requests, drafts = max(row["last"] for row in rows), max(row["drafts"] for row in rows)
+    share = alt.Scale(type="sqrt", domain=[0, max(row["share"] for row in rows)], range=[0.08, 1.0])
+    whole = alt.Axis(format="d", tickMinStep=1, grid=False)
+    chart = (
+        alt.Chart(ROWS)
+        .mark_rect(color=look.ink if style.colour == INK else style.colour)
+        .transform_calculate(left="datum.first - 0.5", right="datum.last + 0.5")
+        .transform_calculate(under="datum.drafts - 0.5", over="datum.drafts + 0.5")
+        .encode(
+            x=alt.X("left:Q", title="requests that draft together", scale=_between(0.5, requests + 0.5), axis=whole),
+            x2=alt.X2("right:Q"),
+            y=alt.Y("under:Q", title="drafts a round", scale=_between(-0.5, drafts + 0.5), axis=whole),
+            y2=alt.Y2("over:Q"),
+            opacity=alt.Opacity("share:Q", scale=share, legend=None),
+            tooltip=[
+                alt.Tooltip("first:Q", title="requests from"),
+                alt.Tooltip("last:Q", title="to"),
+                alt.Tooltip("drafts:Q", title="drafts a round"),
+                alt.Tooltip("share:Q", format=".3~%", title="of the time"),
+            ],
+        )
+    )
+    return look.finish(chart, rows, 200, description)
+
+
+def _between(low: float, high: float) -> alt.Scale:
+    return alt.Scale(domain=[low, high], nice=False, zero=False)
+
+
 def gantt(rows: Sequence[Row], look: Look, policy: str, span_s: float, description: str) -> Spec:
     """Draw one request a line (rows: request, phase, from_s, to_s, tokens): waiting pale, being served full."""
     style = look.styles[policy]

@@ -93,6 +93,7 @@ class Twin(ABC, Generic[Job]):
         self.finished: dict[int, tuple[Live, int, float]] = {}
         self.rounds = [0, 0]  # of the step: drafts verified, and accepted
         self.by_batch = np.zeros((self.engine.max_batch + 1, len(TALLY)))
+        self.by_drafts_s = np.zeros((self.engine.max_batch + 1, self.engine.draft_tokens + 1))
 
     def run(self) -> Outcome:
         """Take steps until every request has left, or it is no use: nothing moves any more, or ever so slowly."""
@@ -208,6 +209,8 @@ class Twin(ABC, Generic[Job]):
         if not self.drafting.varies:
             return
         self.by_batch[decoding] += [1.0, *self.rounds, self.prices.draft_s, dt]
+        if decoding:
+            self.by_drafts_s[decoding, (2 * self.rounds[0] + decoding) // (2 * decoding)] += dt
         self.rounds = [0, 0]
 
     def emit(self, job: Job, tokens: int) -> None:
@@ -251,6 +254,7 @@ class Twin(ABC, Generic[Job]):
             stopped=self.stopped,
             resumes=np.array([job.resumes for job, _, _ in rows], dtype=np.int32),
             by_batch=self.by_batch,
+            by_drafts_s=self.by_drafts_s,
         )
 
 
