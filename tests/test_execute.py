@@ -126,6 +126,14 @@ def test_the_same_command_goes_on_where_it_was_cut_off(tmp_path):
     assert "resumed: 2 of 2" in execute(line, tmp_path, "killed").fine().err
 
 
+def test_a_cell_whose_steps_are_damaged_is_served_again(tmp_path):
+    line = f"{FLAGS} {TWO} --out run"
+    assert execute(line, tmp_path, "killed:srpt").code == 1
+    next((tmp_path / "run/cells").glob("*.steps.parquet")).write_bytes(b"PAR1")
+    assert "resumed" not in execute(line, tmp_path).fine().err
+    assert len(pl.read_parquet(tmp_path / "run/steps.parquet")["policy"].unique()) == 2
+
+
 @pytest.mark.parametrize("change", ["--clock wall", "--acceptance own", "--dtype float32", "--prompts texts.jsonl"])
 def test_what_serves_otherwise_is_served_again(tmp_path, change):
     (tmp_path / "texts.jsonl").write_text('{"prompt": "Why is it dark at night?"}\n')

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import pickle
 import signal
 import subprocess
@@ -79,8 +80,8 @@ def _answer(child: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     """See that it is gone, with what it started: it has a session of its own."""
-    if child.poll() is None:
-        child.kill()
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left, or only the dead
+        os.killpg(child.pid, signal.SIGKILL)
     child.wait()
     for stream in (child.stdin, child.stdout):
         if stream is not None:

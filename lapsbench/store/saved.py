@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Floats, Ints, Outcome
 
-AGAIN = "the same `lapsbench replay ... --out` again: it keeps what is whole"
+AGAIN = "the same command with this `--out` again: it keeps what is whole"
 PARTS = MappingProxyType(
     {
         "cells": list,
@@ -194,7 +194,7 @@ def _whole(table: Any, name: str) -> Any:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    hint = "the folder given to `lapsbench replay --out`"
+    hint = "the folder given to `--out` of replay or execute"
     try:
         found = json.loads((folder / "manifest.json").read_bytes())
         known = found["schema"] == MANIFEST

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lapsbench.errors import LapsbenchError
+from lapsbench.files import first_line
 from lapsbench.schema import STEPS, TAG, WRITING, tag_of, write_parquet
 from lapsbench.store.steps import ROW
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 CELLS = b"lapsbench.cells"
 NAME = "steps.parquet"
+DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError)
+"""What reading a damaged file may raise."""
 
 
 class StepCells:
@@ -34,8 +38,11 @@ class StepCells:
         self.gathered = _gathered(self.whole)
 
     def has(self, key: CellKey) -> bool:
-        """Whether a cell's steps are there."""
-        return key.key in self.gathered or self._part(key).exists()
+        """Whether a cell's steps are there, and readable."""
+        try:
+            return key.key in self.gathered or pq.read_metadata(self._part(key)).num_columns == len(STEPS)
+        except DAMAGED:
+            return False
 
     def log(self, key: CellKey) -> Path:
         """Return where a cell's log lies while it is served."""
@@ -47,7 +54,11 @@ class StepCells:
         self.log(key).unlink(missing_ok=True)
 
     def gather(self, keys: Sequence[CellKey], part: Path) -> None:
-        """Write the steps of all cells to a place that `files.whole` gave."""
+        """Write the steps of all cells to a place that `files.whole` gave.
+
+        Raises:
+            LapsbenchError: those of a finished cell cannot be read any more.
+        """
         schema = STEPS.with_metadata({TAG: tag_of("steps")})
         with pq.ParquetWriter(part, schema, **WRITING) as writer:
             for key in keys:
@@ -56,10 +67,13 @@ class StepCells:
 
     def _load(self, key: CellKey) -> pa.Table:
         part = self._part(key)
-        if part.exists():
-            return pq.read_table(part).cast(STEPS)
-        with pq.ParquetFile(self.whole, page_checksum_verification=True) as file:
-            return file.read_row_group(self.gathered[key.key]).cast(STEPS)
+        here = part.exists()
+        try:
+            with pq.ParquetFile(part if here else self.whole, page_checksum_verification=True) as file:
+                return (file.read() if here else file.read_row_group(self.gathered[key.key])).cast(STEPS)
+        except DAMAGED as error:
+            what = f"the steps of {key.policy}, seed {key.seed}, cannot be read ({first_line(error)})"
+            raise LapsbenchError(what, where=str(part if here else self.whole), hint="removing the file") from error
 
     def _part(self, key: CellKey) -> Path:
         return self.parts / f"{key.key}.steps.parquet"
@@ -70,7 +84,7 @@ def _gathered(path: Path) -> dict[str, int]:
     try:
         metadata = pq.read_metadata(path)
         keys: list[str] = json.loads((metadata.metadata or {})[CELLS])
-    except (OSError, pa.ArrowException, LookupError, ValueError):
+    except DAMAGED:
         return {}
     return {key: place for place, key in enumerate(keys)} if len(keys) == metadata.num_row_groups else {}
 
