@@ -160,6 +160,15 @@ def test_what_became_of_the_drafts_is_told_by_size_of_batch(tmp_path):
     assert "draft together" not in lapsbench(f"{SMALL} --draft-tokens 2", tmp_path).fine().out
 
 
+def test_a_range_that_is_never_reached_changes_no_order(tmp_path):
+    # `work` weighs rounds by what they take: with the drafts there are, not with the most there may be
+    line = "replay --limit 400 --max-batch 8 --rate 7 --policy work --repeats 1 -q --kv-tokens 0"
+    for engine in ("vllm", "ideal"):
+        three = rows(f"{line} --engine {engine} --draft-tokens 1-:3", tmp_path, f"three-{engine}")
+        more = rows(f"{line} --engine {engine} --draft-tokens 1-8@0-99999:3,1-8@100000-:8", tmp_path, f"more-{engine}")
+        assert more["finished_s"].equals(three["finished_s"])
+
+
 def test_a_constant_has_no_schedule_in_its_manifest(tmp_path):
     rows(f"{SMALL} --draft-tokens 3", tmp_path, "plain")
     engine = json.loads((tmp_path / "plain" / "manifest.json").read_text())["engine"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from lapsbench.policies.predictors import Predictor, predict
 from lapsbench.policies.registry import find
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
-from lapsbench.sim.cost import DRAFT, OVERHEAD, VERIFY
+from lapsbench.sim.cost import BY_DRAFTS, DRAFT, OVERHEAD, VERIFY
 from lapsbench.sim.interpolation import along
 from lapsbench.sim.setup import set_up
 from lapsbench.streams import stream
@@ -112,21 +113,33 @@ def _learn(work: Workload, engine: Engine, costs: StepCosts, source: str) -> Cal
         mean_tokens_per_round=1.0 + accepted / rounds,
         mean_round_s=float((outcome.finished_s - outcome.first_token_s).sum()) / rounds,
         source=source,
-        round_s=_round_s(work, outcome.rounds, engine, costs),
+        round_s=_round_s(work, outcome, engine, costs),
         predicted_tokens=work.predicted_tokens,
         output_tokens=work.output_tokens.astype(np.float64),
         category_tokens_per_round=_by_category(work.category, outcome),
     )
 
 
-def _round_s(work: Workload, rounds: Ints, engine: Engine, costs: StepCosts) -> float:
-    """Price a step in which a full batch does a round at the mean context of all rounds, and nobody's prefill."""
+def _round_s(work: Workload, outcome: Outcome, engine: Engine, costs: StepCosts) -> float:
+    """Price a step in which a full batch does a round at the mean context of all rounds, and nobody's prefill.
+
+    Where drafts vary, with the sample's mean drafts a round; between whole numbers on a line.
+    """
     halfway = work.prompt_tokens + (1.0 + work.output_tokens) / 2
-    weights = np.maximum(rounds, 1e-9)
+    weights = np.maximum(outcome.rounds, 1e-9)
     context = np.array([float((halfway * weights).sum() / weights.sum())])
-    parts = [(OVERHEAD, np.zeros(1)), (DRAFT, context), (VERIFY, context)]
-    times = [along(costs.context, costs.step_s[part, engine.max_batch], at)[0] for part, at in parts]
-    return float(sum(max(0.0, float(time_s)) for time_s in times))
+
+    def priced(draft: int, verify: int) -> float:
+        parts = [(OVERHEAD, np.zeros(1)), (draft, context), (verify, context)]
+        times = [along(costs.context, costs.step_s[part, engine.max_batch], at)[0] for part, at in parts]
+        return float(sum(max(0.0, float(time_s)) for time_s in times))
+
+    if not engine.drafts:
+        return priced(DRAFT, VERIFY)
+    tally = outcome.by_batch
+    drafts = float(tally[:, 1].sum() / max((tally[:, 0] * np.arange(len(tally))).sum(), 1.0))
+    below, above = (priced(BY_DRAFTS + 2 * k, BY_DRAFTS + 2 * k + 1) for k in (math.floor(drafts), math.ceil(drafts)))
+    return below + (drafts - math.floor(drafts)) * (above - below)
 
 
 def _by_category(category: Ints, outcome: Outcome) -> Floats:
