@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -15,11 +15,13 @@ import torch
 from strategies import CALIBRATION, constant
 
 from lapsbench.core import Engine, Workload
+from lapsbench.decoding import network as networks
+from lapsbench.decoding.network import Chunk, Network
 from lapsbench.errors import UsageError
 from lapsbench.policies.predictors import length_class
 from lapsbench.policies.registry import find
 from lapsbench.serving.prompts import drawn
-from lapsbench.serving.torch import TorchServing, serve
+from lapsbench.serving.torch import TorchServing, load, serve
 from lapsbench.sim.alone import solo
 from lapsbench.sim.cost import step_costs
 from lapsbench.sim.reference.common import accepted
@@ -244,3 +246,39 @@ def test_swapping_is_refused_in_one_line(tmp_path, model):
     work, engine, policy, costs, setup = Case("srpt", "swap").ready()
     with pytest.raises(UsageError, match="swaps nothing"):
         serve(work, setup, TorchServing(model, None, engine, policy, costs, tmp_path / "log.jsonl"))
+
+
+def test_models_once_loaded_serve_again(tmp_path, model, alone):
+    work, engine, policy, costs, setup = Case("srpt").ready()
+    serving = TorchServing(model, None, engine, policy, costs, tmp_path / "log.jsonl", imposed=False)
+    models = load(work, serving)
+    assert [serve(work, setup, serving, models) for _ in range(2)] == [alone, alone]
+
+
+def test_who_is_too_long_for_the_model_is_refused_and_the_others_are_served(tmp_path, model):
+    work, engine, policy, costs, setup = Case("fcfs").ready()
+    prompts = work.prompt_tokens.copy()
+    prompts[5] = 250  # of 256 positions
+    work = replace(work, prompt_tokens=prompts)
+    texts = serve(work, setup, TorchServing(model, None, engine, policy, costs, tmp_path / "log.jsonl"))
+    log = parse((tmp_path / "log.jsonl").read_bytes(), "log")
+    assert [request for request, left in log.departures.items() if left.status == "rejected"] == [5]
+    assert sorted(texts) == [request for request in range(REQUESTS) if request != 5]
+
+
+def test_rounds_and_chunks_in_one_pass_say_what_they_say_in_passes_of_their_own(monkeypatch):
+    monkeypatch.setattr(networks, "PREFILL_CHUNK", 16)  # so that a chunk takes several passes
+    draw = torch.Generator().manual_seed(1)
+    together, apart = (Network(tiny.model(), slots=4, room=128) for _ in range(2))
+    prompts = [torch.randint(VOCABULARY, (tokens,), generator=draw) for tokens in (30, 7, 40, 20)]
+    for network in (together, apart):
+        for row in (0, 1):
+            network.prefill(row, prompts[row])
+        network.prefill(3, prompts[3][:9])
+    rounds, lengths = torch.randint(VOCABULARY, (2, 3), generator=draw), torch.tensor([30, 7])
+    chunks = [Chunk(2, prompts[2], 0), Chunk(3, prompts[3][9:], 9)]
+    for keep in (0, 1):
+        said, ends = together.mixed(rounds, lengths, chunks, span=64, keep=keep)
+        torch.testing.assert_close(said, apart.forward(rounds, lengths, span=64, keep=keep), atol=1e-4, rtol=1e-4)
+        own = torch.stack([apart.prefill(chunk.row, chunk.tokens, chunk.cached) for chunk in chunks])
+        torch.testing.assert_close(ends, own, atol=1e-4, rtol=1e-4)
