@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lapsbench import files
@@ -28,24 +27,10 @@ class loading:  # noqa: N801 - reads as a function
 
 
 def folder_of(model: str, flag: str) -> str:
-    """Return a model as vLLM takes it: a package's or a file's GGUF becomes a plain folder.
+    """Return a model as vLLM takes it: as `models.folders.model_folder`, in bfloat16."""
+    from lapsbench.models.folders import model_folder  # noqa: PLC0415 - torch takes seconds
 
-    Raises:
-        LapsbenchError: no such package or file.
-    """
-    import torch  # noqa: PLC0415 - takes seconds
-
-    from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder  # noqa: PLC0415
-
-    if not model.startswith("pypi:") and not model.endswith(".gguf"):
-        if model.startswith((".", "/")) and not (Path(model) / "config.json").is_file():
-            hint = "a model's folder, a hub id, pypi:PACKAGE"
-            raise LapsbenchError("no folder with a config.json", where=f"{flag} {model}", hint=hint)
-        return model
-    gguf = packaged_gguf(model.removeprefix("pypi:")) if model.startswith("pypi:") else Path(model)
-    if not gguf.is_file():
-        raise LapsbenchError("no such file", where=f"{flag} {model}", hint="a GGUF file")
-    return str(plain_folder(gguf, digest(gguf), torch.bfloat16))
+    return model_folder(model, flag, "bfloat16")
 
 
 def speculation(draft: str) -> dict[str, Any]:
