@@ -236,8 +236,10 @@ def test_imposed_acceptance_is_what_was_recorded(served, case):
 
 
 def test_the_steps_are_worth_comparing(served):
-    preempted = {case: int(served(case)[1].column("preempted").sum()) for case in CASES}
-    assert min(count for case, count in preempted.items() if case.policy == "srpt") > 3, preempted
+    preempted = dict.fromkeys(("keep", "recompute"), 0)  # how many in a case depends on how fast it was served
+    for case in CASES:
+        preempted[case.on_preempt] += int(served(case)[1].column("preempted").sum())
+    assert min(preempted.values()) > 3, preempted
     sizes = [size for case in CASES for batch, _ in composed(served(case)[1]) for size in batch.values()]
     assert any(tokens > 1 and cached for tokens, cached, drafts in sizes if not drafts), "no chunks"
 
