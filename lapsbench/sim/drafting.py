@@ -45,9 +45,12 @@ def scheduled(sim: Any, batch: int, context: float) -> int:
     """Return what the schedule says; without one, the most."""
     if sim.bands == 0:
         return sim.draft_tokens
-    edges, band = longs(sim.schedule_edges_at), sim.bands - 1
+    edges, band = longs(sim.schedule_edges_at), sim.band
     while band > 0 and edges[band] > context:
         band -= 1
+    while band < sim.bands - 1 and edges[band + 1] <= context:
+        band += 1
+    sim.band = band
     return np.int64(ints(sim.schedule_drafts_at)[batch * sim.bands + band])
 
 
@@ -150,7 +153,9 @@ def tally(sim: Any, decoding: int, rounds: int, draft_s: float, dt: float) -> No
     row[3] += draft_s
     row[4] += dt
     if decoding > 0:
-        mean = (2 * np.int64(sim.step_drafted) + decoding) // (2 * decoding)
+        mean = sim.drafts
+        if sim.step_drafted != decoding * mean:  # a division takes as long as the rest
+            mean = (2 * np.int64(sim.step_drafted) + decoding) // (2 * decoding)
         floats(sim.tally_s_at)[decoding * (sim.draft_tokens + 1) + mean] += dt
     step = step_at(sim.step_view_at, 0)
     step.rounds += rounds

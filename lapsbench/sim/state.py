@@ -242,6 +242,7 @@ CLOCK = (
     "lowest_need",  # no waiting job lies in a lower bucket of KV needs
     "idle_steps",
     "drafts",  # of a round in the step
+    "band",  # of the schedule, that the last context was in
     "step_drafted",  # all of the step together
     "step_accepted",
     "learnt",  # rounds of the step that have ended
