@@ -41,7 +41,7 @@ GRID = "--device cuda --dtype bfloat16 --batches 1,2,4,8,16,32,64,128,256 --draf
 LLAMA = "--target arch:llama-3.1-8b --draft arch:llama-3.2-1b"
 PAIR = f"profile --out {{out}} --target {{model}} {GRID} --contexts 128,512,1024,2048,4096 --max-new-tokens 64"
 TINY = "--device cpu --dtype float32 --batches 1,2 --contexts 16,32 --draft-tokens 1 --budget-s 1"
-TINY_PAIR = f"{TINY} --prompts {{asked}} --max-new-tokens 8 --draft-tokens-max 2"
+TINY_PAIR = f"{TINY} --no-mixed --prompts {{asked}} --max-new-tokens 8 --draft-tokens-max 2"
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ STEPS = (
     Step(
         "llama3.1-8b-1b",
         170,
-        f"profile --out {{out}} {LLAMA} --costs-only {GRID} --contexts 128,512,1024,2048,4096,8192,16384 --budget-s 90",
+        f"profile --out {{out}} {LLAMA} --costs-only --mixed {GRID} --contexts 128,512,1024,2048,4096,8192,16384 "
+        "--budget-s 90",
         f"--target {{model}} --draft self:layers=0 {TINY}",
     ),
     Step("smollm2-135m-int4", 75, f"{PAIR} --draft self:int4 --budget-s 15", TINY_PAIR),

@@ -397,7 +397,7 @@ def test_drift_is_said_on_screen_in_the_provenance_and_under_every_replay(room, 
 
     monkeypatch.setattr(costs.Bench, "measure", slower)
     done = lapsbench(ASKED, room).fine()
-    assert "drift: 9 of 9 points measured again at the end differed by more than 10 %" in done.err
+    assert "drift: 10 of 10 points measured again at the end differed by more than 10 %" in done.err
     profile = open_profile(str(room / "P"))
     assert profile.provenance["drift"]["change"] == pytest.approx(0.25)
     assert "by +25 %" in profile.label

@@ -46,7 +46,8 @@ def profile(
         typer.Option(metavar="float32|bfloat16|float16", help="Of weights and cache (bfloat16; on a CPU float32)."),
     ] = None,
     batches: Annotated[
-        str | None, typer.Option(metavar="1,2,4", help="Batch sizes (1 .. 256 as memory allows; on a CPU to 8).")
+        str | None,
+        typer.Option(metavar="1,2,4", help="Batch sizes (1 .. 256 as memory allows; on a CPU 1, 2, 3, 4, 6, 8)."),
     ] = None,
     contexts: Annotated[
         str | None, typer.Option(metavar="128,512", help="Cached tokens (128 .. 16384; on a CPU to 1024).")
@@ -64,6 +65,10 @@ def profile(
     ] = None,
     costs_only: Annotated[bool, typer.Option("--costs-only", help="Record no acceptance.")] = False,
     eager: Annotated[bool | None, typer.Option("--eager", help="Without CUDA graphs, to compare.")] = None,
+    mixed: Annotated[
+        bool | None,
+        typer.Option("--mixed/--no-mixed", help="Measure rounds and chunks in one pass too (on a CPU yes, else no)."),
+    ] = None,
     seed: Annotated[int, typer.Option(metavar="S", help="Of random tokens, weights and sampling.")] = 0,
     batched_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="vllm: max_num_batched_tokens (2048).")
@@ -83,6 +88,7 @@ def profile(
     check_target(json_to)
     command = shlex.join(["lapsbench", *sys.argv[1:]])
     ours = {"--device": device, "--temperature": temperature, "--budget-s": budget_s, "--eager": eager}
+    ours |= {"--mixed": mixed}
     ours |= {"--draft-tokens-max": draft_tokens_max, "--threads": threads}
     theirs = {"--batched-tokens": batched_tokens, "--block-tokens": block_tokens}
     if engine not in ENGINES:
@@ -119,6 +125,7 @@ def profile(
         budget_s=budget_s,
         costs_only=costs_only,
         eager=bool(eager),
+        mixed=mixed,
         seed=seed,
         threads=1 if threads is None else threads,
         command=command,

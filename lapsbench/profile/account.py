@@ -56,7 +56,8 @@ class Account:
             IDENTITY: parts.identity,
             **{name: parts.identity[name] for name in ("device", "dtype", "torch", "transformers", "seed")},
             "clock": clock_name(self.device),
-            "grid": {"batches": grid.batches, "contexts": grid.axes.contexts, "draft_tokens": grid.draft_tokens},
+            "grid": {"batches": grid.batches, "contexts": grid.axes.contexts, "draft_tokens": grid.draft_tokens}
+            | ({"rounds": grid.rounds, "chunks": grid.chunks} if grid.mixed else {}),
             "left_out": list(grid.left_out),
             "budget": {"seconds": wanted.budget_s, "spent_s": costing.spent_s, "points_skipped": costing.skipped},
             "points": {"measured": len(self.rows), "unsettled": unsettled},

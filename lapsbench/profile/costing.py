@@ -6,7 +6,7 @@ Knows which points are on disk already and which are to come; how one is measure
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from lapsbench.core import COMPONENTS
@@ -154,7 +154,7 @@ class Costing:
 
 
 def _point(line: dict[str, Any]) -> Point:
-    return Point(line["component"], line["batch_size"], line["query_tokens"], line["context_tokens"])
+    return Point(**{size.name: line[size.name] for size in fields(Point) if size.name in line})
 
 
 def _timing(line: dict[str, Any]) -> Timing:

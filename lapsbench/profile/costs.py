@@ -1,4 +1,4 @@
-"""Measure one point of the cost grid on random tokens: draft, verify, prefill, overhead, swaps.
+"""Measure one point of the cost grid on random tokens: draft, verify, prefill, mixed, overhead, swaps.
 
 Knows a target and a draft; does not know which points are wanted, nor what becomes of the times. Caches are made as
 large as a point asks and kept while further points fit into them.
@@ -15,7 +15,7 @@ import torch
 from lapsbench.decoding.batch import Batch
 from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft
-from lapsbench.decoding.network import Network
+from lapsbench.decoding.network import Chunk, Network
 from lapsbench.errors import LapsbenchError
 from lapsbench.profile.clock import Clock, Limits, Timing
 from lapsbench.profile.grid import PREFILL, Grid, Point, Sizes
@@ -112,6 +112,8 @@ class Bench:
             torch.cuda.empty_cache()
 
     def _measure(self, point: Point, grid: Grid, *, eager: bool) -> Timing:
+        if point.component == "mixed":
+            return self._mixed(point, grid, self._seat(point.batch_size + 1, grid.room(point), grid))
         seats = self._seat(point.batch_size, grid.room(point), grid)
         if point.component in PREFILL:
             return self._prefill(point, seats)
@@ -155,6 +157,19 @@ class Bench:
         tokens = torch.empty(point.query_tokens, dtype=torch.int64, device=self.device)
         reader = seats.target if point.component == "prefill" else seats.draft
         return self._time(lambda: reader.prefill(0, tokens, point.context_tokens), lambda: self._shuffle(tokens))
+
+    def _mixed(self, point: Point, grid: Grid, seats: Seats) -> Timing:
+        """Verify rounds and take in a chunk in one pass, as where they are served."""
+        batch = self._batch(point, grid, seats)
+        tokens = torch.empty(len(batch), point.verify_tokens, dtype=torch.int64, device=self.device)
+        new = torch.empty(point.query_tokens, dtype=torch.int64, device=self.device)
+        chunk = Chunk(len(batch), new, point.chunk_context_tokens)
+
+        def prepare() -> None:
+            self._shuffle(tokens)
+            self._shuffle(new)
+
+        return self._time(lambda: seats.target.mixed(tokens, batch.lengths, [chunk], span=batch.span), prepare)
 
     def _swap(self, point: Point, seats: Seats) -> Timing:
         """Copy one sequence's keys and values, of both models, to pinned memory or back."""

@@ -82,6 +82,8 @@ def step_seconds(point: Point, sizes: Sizes, rates: Rates) -> float:
         return batch * (query + 1) * sizes.vocabulary * sizes.item_bytes / rates.bytes + rates.pass_s
     tokens = batch if point.component == "draft" else batch * query
     passes = query if point.component == "draft" else 1
+    if point.component == "mixed":
+        tokens = batch * point.verify_tokens + query
     if point.component in PREFILL:
         passes, tokens = math.ceil(query / CHUNK), min(query, CHUNK)
     work = 2 * weights / sizes.item_bytes * tokens / rates.operations

@@ -7,6 +7,7 @@ others go on, which the price rule would take for a constant.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -22,18 +23,22 @@ ALIGNED = 16
 """Rooms are whole multiples, so that rows of masks stay aligned."""
 USABLE = 0.9
 """Share of the device's memory that may be planned with."""
+CHUNKS = (16, 128, 512)
+"""Prompt tokens beside rounds; more of them go through the weights in further passes."""
 OVERHEAD_DRAFTS = 4
 """Drafts at which the overhead of a step is measured, if k goes so far."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Point:
-    """One row of the cost table, in the words of docs/profiles.md."""
+    """One row of the cost table, in the words of docs/profiles.md; the last two sizes are those of `mixed` alone."""
 
     component: str
     batch_size: int
     query_tokens: int
     context_tokens: int
+    verify_tokens: int = 0
+    chunk_context_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,7 @@ class Grid:
         most: largest context that fits memory, for each batch; 0 where none does.
         positions: tokens a sequence may have.
         longest_prefill: largest prompt and cached tokens together.
+        mixed: whether rounds and chunks in one pass are measured.
     """
 
     axes: Axes
@@ -86,6 +92,7 @@ class Grid:
     most: tuple[int, ...]
     positions: int
     longest_prefill: int
+    mixed: bool = False
 
     @property
     def draft_tokens(self) -> int:
@@ -96,6 +103,9 @@ class Grid:
         """Return the tokens a slot must have for this point."""
         if point.component in PREFILL:
             return min(_aligned(point.query_tokens + point.context_tokens), self.positions)
+        if point.component == "mixed":
+            chunk = _aligned(point.query_tokens + point.chunk_context_tokens)
+            return min(max(self.span(point.context_tokens), chunk), self.positions)
         return self.span(point.context_tokens)
 
     def span(self, context: int) -> int:
@@ -115,6 +125,8 @@ class Grid:
         batch, context = point.batch_size, point.context_tokens
         if point.component in PREFILL:
             return replace(self, longest_prefill=point.query_tokens + context - 1)
+        if point.component == "mixed":
+            batch, context = self._beside(batch), max(context, point.query_tokens + point.chunk_context_tokens)
         below = max((each for each in self.axes.contexts if each < context), default=0)
         sizes = zip(self.axes.batches, self.most, strict=True)
         return replace(self, most=tuple(min(most, below) if each >= batch else most for each, most in sizes))
@@ -149,7 +161,25 @@ class Grid:
                 found |= {Point("verify", batch, k + 1, context) for k in {0, *axes.drafts}}
         for context in self._contexts(self.axes.batches[0], axes):
             found |= {Point("swap_out", 1, 1, context), Point("swap_in", 1, 1, context)}
-        return found
+        return found | set(self._mixed(axes))
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """Rounds beside which chunks are measured: one place of the largest batch is the chunk's."""
+        batches = self.batches
+        chosen = {batches[0], batches[len(batches) // 2], batches[-1] - 1}
+        return tuple(sorted(each for each in chosen if 0 < each < batches[-1])) if self.mixed else ()
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Their tokens."""
+        longest = self.axes.contexts[-1]
+        return tuple(each for each in CHUNKS if each <= longest) or (longest,)
+
+    @property
+    def chunk_contexts(self) -> tuple[int, ...]:
+        """Their cached tokens."""
+        return 0, self.axes.contexts[(len(self.axes.contexts) - 1) // 2]
 
     def slabs(self) -> list[list[Point]]:
         """Return all points in the order that serves an unknown budget best."""
@@ -173,6 +203,22 @@ class Grid:
         fitting = [each for each in self.axes.contexts if self.fits(batch, each)]
         return {each for each in axes.contexts if each in fitting} | {fitting[-1]}
 
+    def _beside(self, rounds: int) -> int:
+        """Return the batch whose memory rounds and a chunk need."""
+        return min(each for each in self.axes.batches if each > rounds)
+
+    def _mixed(self, axes: Axes) -> Iterable[Point]:
+        """Yield rounds and a chunk in one pass; until the grid is whole, only the ends of every size."""
+        rounds, tokens = self.rounds, self.chunks
+        if axes != self.axes:
+            rounds, tokens = ((*each[:1], *each[1:][-1:]) for each in (rounds, tokens))
+        for size in rounds:
+            fitting = [each for each in self.axes.contexts if self.fits(self._beside(size), each)]
+            for context, new, cached in itertools.product({fitting[0], fitting[-1]}, tokens, self.chunk_contexts):
+                if self.fits(self._beside(size), new + cached) and new + cached <= self.positions:
+                    for verified in (1, self.draft_tokens + 1):
+                        yield Point("mixed", size, new, context, verified, cached)
+
     def _prefills(self, axes: Axes) -> Iterable[Point]:
         longest = self.axes.contexts[-1]
         tokens = [each for each in PREFILLS if each < longest] + [longest]
@@ -188,7 +234,7 @@ class Grid:
                 yield from (Point(component, 1, new, each) for each in fitting)
 
 
-def whole(axes: Axes, sizes: Sizes, *, draft_prefills: bool, sampled: bool) -> Grid:
+def whole(axes: Axes, sizes: Sizes, *, draft_prefills: bool, sampled: bool, mixed: bool = False) -> Grid:
     """Return the grid of all that fits the device's memory.
 
     Raises:
@@ -208,7 +254,7 @@ def whole(axes: Axes, sizes: Sizes, *, draft_prefills: bool, sampled: bool) -> G
             each for each in contexts if needed_bytes(sizes, batch, each, drafts, sampled=sampled) < _usable(sizes)
         ]
         most.append(fitting[-1] if fitting else 0)
-    grid = Grid(axes, draft_prefills, tuple(most), sizes.positions, sizes.positions)
+    grid = Grid(axes, draft_prefills, tuple(most), sizes.positions, sizes.positions, mixed)
     if not grid.batches:
         least = needed_bytes(sizes, axes.batches[0], contexts[min(1, len(contexts) - 1)], drafts, sampled=sampled)
         weights = sizes.weights_bytes + sizes.draft_weights_bytes

@@ -70,7 +70,8 @@ def plan(wanted: Wanted, pair: Pair, device: torch.device) -> Plan:
     sizes = sizes_of(pair.seats, devices.memory_bytes(device))
     sampled = wanted.temperature > 0
     axes = wanted.axes(cuda=device.type == "cuda")
-    grid = whole(axes, sizes, draft_prefills=isinstance(pair.seats.draft, ModelDraft), sampled=sampled)
+    mixed = device.type == "cpu" if wanted.mixed is None else wanted.mixed
+    grid = whole(axes, sizes, draft_prefills=isinstance(pair.seats.draft, ModelDraft), sampled=sampled, mixed=mixed)
     rates = Rates.of(
         cuda=device.type == "cuda",
         threads=torch.get_num_threads(),

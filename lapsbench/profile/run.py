@@ -6,6 +6,7 @@ What is finished is on disk at once (`parts`); the profile appears only when eve
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,6 +152,7 @@ class Profiler:
             "dtype": str(self.dtype).removeprefix("torch."),
             "positions": self.plan.sizes.positions,
             "memory_bytes": self.plan.sizes.memory_bytes,
+            "mixed": self.plan.grid.mixed or None,  # as in parts that know nothing of it
             **devices.facts(self.device),
             **self.wanted.settings(),
         }
@@ -165,11 +167,8 @@ def _prompts(wanted: Wanted, pair: Pair) -> list[Prompt]:
 
 
 def _costs(rows: list[tuple[Point, Timing]]) -> Costs:
-    points = [point for point, _ in rows]
-    return Costs(
-        np.array([point.component for point in points], dtype=object),
-        np.array([point.batch_size for point in points], dtype=np.int32),
-        np.array([point.query_tokens for point in points], dtype=np.int32),
-        np.array([point.context_tokens for point in points], dtype=np.int32),
-        np.array([timing.median_s for _, timing in rows]),
-    )
+    component, *sizes = zip(*(astuple(point) for point, _ in rows), strict=True)
+    batch, query, context, *of_mixed = (np.array(size, dtype=np.int32) for size in sizes)
+    time_s = np.array([timing.median_s for _, timing in rows])
+    kinds = np.array(component, dtype=object)
+    return Costs(kinds, batch, query, context, time_s, *(of_mixed if "mixed" in component else ()))

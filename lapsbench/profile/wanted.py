@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 DEVICES = ("cuda", "cpu")
 DTYPES = ("float32", "bfloat16", "float16")
 BATCHES, CONTEXTS, DRAFT_TOKENS = (1, 2, 4, 8, 16, 32, 64, 128, 256), (128, 512, 1024, 2048, 4096, 8192, 16384), 8
-CPU_BATCHES, CPU_CONTEXTS, CPU_DRAFT_TOKENS = (1, 2, 4, 8), (128, 512, 1024), 4
-"""On a CPU the rest would take hours."""
+CPU_BATCHES, CPU_CONTEXTS, CPU_DRAFT_TOKENS = (1, 2, 3, 4, 6, 8), (128, 512, 1024), 4
+"""On a CPU the rest would take hours; what a row more takes there is no line between powers of two."""
 MOST_DRAFT_TOKENS = 64
 
 
@@ -43,6 +43,7 @@ class Wanted:
     budget_s: float | None = None
     costs_only: bool = False
     eager: bool = False
+    mixed: bool | None = None
     seed: int = 0
     threads: int = 1
     command: str = ""
@@ -75,7 +76,7 @@ class Wanted:
 
     def settings(self) -> dict[str, Any]:
         """Return what measured numbers depend on besides models and device; a larger budget only adds to them."""
-        free = ("target", "draft", "out", "device", "dtype", "budget_s", "threads", "command", "prompts")
+        free = ("target", "draft", "out", "device", "dtype", "budget_s", "threads", "command", "prompts", "mixed")
         settings = {name: value for name, value in asdict(self).items() if name not in free}
         for_acceptance = ("draft_tokens_max", "max_new_tokens")
         if self.costs_only:

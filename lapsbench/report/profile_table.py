@@ -51,6 +51,7 @@ def render_plan(plan: Plan, screen: Screen) -> None:
         ("batches", _listed(grid.batches)),
         ("contexts", _listed(grid.axes.contexts)),
         ("drafts", f"1 to {grid.draft_tokens} a round, {grid.draft_tokens + 1} tokens verified"),
+        *(("mixed", text) for text in _mixed(plan)),
         ("weights", f"{_gb(sizes.weights_bytes)} target, {_gb(sizes.draft_weights_bytes)} draft beside it"),
         ("KV cache", f"{sizes.kv_bytes:,} bytes a token, draft {sizes.draft_kv_bytes:,}"),
         ("memory", f"{_gb(plan.bytes)} at most, of {_gb(sizes.memory_bytes)}"),
@@ -58,6 +59,13 @@ def render_plan(plan: Plan, screen: Screen) -> None:
         *(("left out", f"{each}: does not fit") for each in grid.left_out),
     ):
         screen.say(f"{label:<10}{text}")
+
+
+def _mixed(plan: Plan) -> Iterable[str]:
+    grid = plan.grid
+    if grid.rounds:
+        chunks = f"chunks of {_listed(grid.chunks)} over {' or '.join(f'{each:,}' for each in grid.chunk_contexts)}"
+        yield f"{chunks} cached tokens, beside {_listed(grid.rounds)} rounds"
 
 
 def _counted(summary: Summary) -> str:
