@@ -68,8 +68,7 @@ STEPS = (
     Step(
         "llama3.1-8b-1b",
         170,
-        f"profile --out {{out}} {LLAMA} --costs-only {GRID}"
-        " --contexts 128,512,1024,2048,4096,8192,16384 --budget-s 90",
+        f"profile --out {{out}} {LLAMA} --costs-only {GRID} --contexts 128,512,1024,2048,4096,8192,16384 --budget-s 90",
         f"--target {{model}} --draft self:layers=0 {TINY}",
     ),
     Step("smollm2-135m-int4", 75, f"{PAIR} --draft self:int4 --budget-s 15", TINY_PAIR),

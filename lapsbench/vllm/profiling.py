@@ -12,7 +12,7 @@ import platform
 import time
 from collections import defaultdict
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
     from lapsbench.vllm.wanted import Wanted
 
     Progress = Callable[[float, float, str], None]
+
+    class Lines(Protocol):
+        """What was measured: lines by kind."""
+
+        def of(self, kind: str) -> list[dict[str, Any]]:
+            """Return the lines of a kind."""
+
     Row = tuple[str, int, int, int, int, int]
 
 LEAST_S = 1e-9
@@ -143,7 +150,7 @@ def taken(bench: Composed, steps: list[Step]) -> Iterator[dict[str, Any]]:
             yield {"step": asdict(step), "whole_s": each.whole_s, "target_s": each.target_s, "draft_s": each.draft_s}
 
 
-def rows_of(parts: Parts) -> dict[Row, Floats]:
+def rows_of(parts: Lines) -> dict[Row, Floats]:
     """Return the times of every point: what a step took, less what its other components are said to take."""
     steps: dict[Step, list[dict[str, float]]] = defaultdict(list)
     for line in parts.of("steps"):
