@@ -17,11 +17,9 @@ from pathlib import Path
 from typing import IO, Any, assert_never
 
 from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.execution.process import ONE_THREAD
 from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve
 from lapsbench.files import cannot_write
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-"""One thread's CPU time is to be all of it."""
 
 
 def main() -> None:

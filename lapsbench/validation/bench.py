@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.execution.child import ONE_THREAD
+from lapsbench.execution.process import ONE_THREAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ import numpy as np
 
 from lapsbench.core import Profile
 from lapsbench.store.profile import open_profile, write_profile
-from lapsbench.vllm.profiling import costs_of, rows_of
+from lapsbench.vllm.rows import costs_of, rows_of
 from lapsbench.vllm.wanted import Step
 
 if TYPE_CHECKING:
