@@ -17,16 +17,14 @@ from pathlib import Path
 from typing import IO, Any, assert_never
 
 from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.execution.process import ONE_THREAD
 from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve
 from lapsbench.files import cannot_write
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-"""One thread's CPU time is to be all of it."""
 
 
 def main() -> None:
     """Do what is asked, and answer in one line of JSON."""
-    answer = _answering()
+    answer = answering()
     asked: Asked = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     told = _told(asked)
@@ -54,7 +52,7 @@ def _told(asked: Asked) -> dict[str, Any]:
         if isinstance(error, OSError) and error.errno and isinstance(asked, Serve) and not error.filename:
             full = cannot_write(error, asked.log)
             return {"error": [False, full.what, full.where, full.hint]}
-        return {"failed": _line(error)}
+        return {"failed": line_of(error)}
 
 
 def prepare(asked: Prepare) -> Prepared:
@@ -82,7 +80,7 @@ def serve(asked: Serve) -> None:
     served(asked, policy)
 
 
-def _line(error: Exception) -> str:
+def line_of(error: Exception) -> str:
     """Return what an engine's error says, in one line: pydantic, which vLLM checks its settings with, hides it."""
     details = getattr(error, "errors", None)
     if callable(details) and (found := details()):
@@ -91,7 +89,7 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
 
 
-def _answering() -> IO[str]:
+def answering() -> IO[str]:
     """Keep stdout for the answer; what others print there goes to stderr."""
     kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

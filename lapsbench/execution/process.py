@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lapsbench.execution.wanted import Asked
 
 CHILD = (sys.executable, "-m", "lapsbench.execution.child")
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+"""One thread's CPU time is to be all of it."""
 POLL_S = 0.2
 TAIL_BYTES = 4000
 

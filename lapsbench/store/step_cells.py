@@ -62,10 +62,15 @@ class StepCells:
         schema = STEPS.with_metadata({TAG: tag_of("steps")})
         with pq.ParquetWriter(part, schema, **WRITING) as writer:
             for key in keys:
-                writer.write_table(self._load(key).replace_schema_metadata(schema.metadata), row_group_size=2**31)
+                writer.write_table(self.load(key).replace_schema_metadata(schema.metadata), row_group_size=2**31)
             writer.add_key_value_metadata({CELLS: json.dumps([key.key for key in keys]).encode()})
 
-    def _load(self, key: CellKey) -> pa.Table:
+    def load(self, key: CellKey) -> pa.Table:
+        """Return the steps of a finished cell.
+
+        Raises:
+            LapsbenchError: they cannot be read any more.
+        """
         part = self._part(key)
         here = part.exists()
         try:

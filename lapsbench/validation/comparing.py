@@ -1,0 +1,111 @@
+"""Replays what was executed, on the profile and on one made as dear as the probes around the cell say."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapsbench.replay import Replayer
+from lapsbench.sim import kernel
+from lapsbench.store.step_cells import StepCells
+from lapsbench.validation.composition import Proof, log_of, proof
+from lapsbench.validation.pricing import dearer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from lapsbench.core import Floats, Outcome, Workload
+    from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.setup import Setup
+    from lapsbench.sim.sweep import Cell, Server
+    from lapsbench.validation.session import Serving
+
+METRICS = ("jct", "ttft", "tpot")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of every request that finished, in seconds; and output tokens a second of the whole cell."""
+
+    jct_s: Floats
+    ttft_s: Floats
+    tpot_s: Floats
+    throughput_tps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A cell: executed, simulated on the profile, and on the profile times `factor`."""
+
+    policy: str
+    load: float | None
+    seed: int
+    factor: float
+    executed: Times
+    simulated: Times
+    corrected: Times
+    proof: Proof
+
+    def facts(self) -> dict[str, Any]:
+        """Return what `validation.json` holds of it."""
+        means = {
+            side: {f"{name}_mean_s": float(getattr(times, f"{name}_s").mean()) for name in METRICS}
+            | {"throughput_tps": times.throughput_tps}
+            for side, times in (
+                ("executed", self.executed),
+                ("simulated", self.simulated),
+                ("corrected", self.corrected),
+            )
+        }
+        known = {"policy": self.policy, "load": self.load, "seed": self.seed, "factor": self.factor}
+        return known | means | {"proof": asdict(self.proof)}
+
+
+def times_of(work: Workload, outcome: Outcome) -> Times:
+    """Return the times of who finished."""
+    done = np.isfinite(outcome.finished_s)
+    arrival, first, last = (each[done] for each in (work.arrival_s, outcome.first_token_s, outcome.finished_s))
+    output = work.output_tokens[done]
+    many = output > 1
+    tpot = (last - first)[many] / (output[many] - 1)
+    span_s = float(last.max() - work.arrival_s.min())
+    return Times(last - arrival, first - arrival, tpot, float(output.sum() / span_s))
+
+
+class Comparing(Replayer):
+    """The replays of a session; each cell of them is held against the one that was executed."""
+
+    def __init__(self, executor: Serving, factors: Mapping[str, float], out: Path) -> None:
+        self.executor, self.factors = executor, factors
+        self.pairs: list[Pair] = []
+        self.steps = StepCells(out.with_name("executed"))
+        super().__init__(executor.scenario, out)
+
+    def server(self) -> Server:
+        """Return what replays cells."""
+        return self._compare
+
+    def _kept(self, cell: Cell) -> Outcome | None:  # noqa: ARG002 - a replay takes a moment, and its pair is wanted
+        return None
+
+    def _compare(
+        self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
+    ) -> Outcome:
+        key, engine = self.executor.key(cell), self.plan.engine
+        served, factor = self.executor.outcomes[key.key], self.factors[key.key]
+
+        def again(prices: StepCosts) -> Outcome:
+            return kernel.replay(work, engine, cell.policy, prices, replace(setup, system=setup.system.copy()))
+
+        simulated, corrected = again(costs), again(dearer(costs, factor))
+        same = proof(log_of(self.steps.load(key)), work, engine, cell.policy, costs, setup)
+        sides = {
+            name: times_of(work, outcome)
+            for name, outcome in (("executed", served), ("simulated", simulated), ("corrected", corrected))
+        }
+        self.pairs.append(Pair(cell.name, cell.load, cell.seed, factor, **sides, proof=same))
+        progress(len(work))
+        return simulated

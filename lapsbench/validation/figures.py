@@ -1,0 +1,106 @@
+"""Executed against simulated, in figures: errors beside spread, prices by kind of step, ratios of policies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapsbench.metrics.intervals import t_quantile
+from lapsbench.validation.comparing import METRICS
+from lapsbench.validation.composition import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lapsbench.core import Floats
+    from lapsbench.validation.comparing import Pair, Times
+
+SIDES = ("executed", "simulated", "corrected")
+
+
+def rows(drafts: int, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Return a row per load, policy and metric: the mean over repeats, and p99 over their requests together."""
+    found = []
+    for load, policy in dict.fromkeys((pair.load, pair.policy) for pair in pairs):
+        mine = [pair for pair in pairs if (pair.load, pair.policy) == (load, policy)]
+        known = {"draft_tokens": drafts, "load": load, "policy": policy, "repeats": len(mine)}
+        sides = {side: [getattr(pair, side) for pair in mine] for side in SIDES}
+        for name in METRICS:
+            means = {side: np.array([getattr(each, f"{name}_s").mean() for each in sides[side]]) for side in SIDES}
+            found.append(known | {"metric": f"{name}_mean_s"} | _against(means))
+            tails = {side: np.array([_p99(sides[side], name)]) for side in SIDES}
+            found.append(known | {"metric": f"{name}_p99_s"} | _against(tails))
+        rates = {side: np.array([each.throughput_tps for each in sides[side]]) for side in SIDES}
+        found.append(known | {"metric": "throughput_tps"} | _against(rates))
+    return found
+
+
+def _p99(cells: Sequence[Times], name: str) -> float:
+    return float(np.quantile(np.concatenate([getattr(each, f"{name}_s") for each in cells]), 0.99))
+
+
+def _against(sides: dict[str, Floats]) -> dict[str, Any]:
+    """Return means, half the 95 % interval of the executed one over it, and errors against it."""
+    executed, simulated, corrected = (float(sides[side].mean()) for side in SIDES)
+    return {
+        "executed": executed,
+        "half_interval": _half(sides["executed"]) / executed if len(sides["executed"]) > 1 else None,
+        "simulated": simulated,
+        "corrected": corrected,
+        "error": simulated / executed - 1,
+        "corrected_error": corrected / executed - 1,
+    }
+
+
+def _half(values: Floats) -> float:
+    """Return half of the 95 % interval of a mean, by Student's t."""
+    n = len(values)
+    return float(t_quantile(n - 1) * values.std(ddof=1) / np.sqrt(n))
+
+
+def prices(drafts: int, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Return executed over priced by kind of step: over all cells, and corrected by each cell's factor."""
+    found = []
+    for kind in KINDS:
+        taken = np.array([pair.proof.taken_s[kind] for pair in pairs])
+        priced = np.array([pair.proof.priced_s[kind] for pair in pairs])
+        there = priced > 0
+        if there.any():
+            ratios = taken[there] / priced[there]
+            dear = np.array([pair.factor for pair in pairs])[there]
+            found.append(
+                {
+                    "draft_tokens": drafts,
+                    "kind": kind,
+                    "share": float(taken.sum() / sum(sum(pair.proof.taken_s.values()) for pair in pairs)),
+                    "ratio": float(np.median(ratios)),
+                    "corrected_ratio": float(np.median(ratios / dear)),
+                    "lowest": float(ratios.min()),
+                    "highest": float(ratios.max()),
+                }
+            )
+    return found
+
+
+def ratios(drafts: int, pairs: Sequence[Pair], baseline: str) -> list[dict[str, Any]]:
+    """Return what each policy's mean JCT is over the baseline's, executed, simulated and corrected."""
+    table = [row for row in rows(drafts, pairs) if row["metric"] == "jct_mean_s"]
+    base = {row["load"]: row for row in table if row["policy"] == baseline}
+    found = []
+    for row in table:
+        if row["policy"] != baseline and row["load"] in base:
+            over = {side: row[side] / base[row["load"]][side] for side in SIDES}
+            found.append({"draft_tokens": drafts, "load": row["load"], "policy": row["policy"], **over})
+    return found
+
+
+def ranking(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """Return the policies of every load by mean JCT, as executed and as simulated."""
+    found = []
+    table = [row for row in rows(0, pairs) if row["metric"] == "jct_mean_s"]
+    for load in dict.fromkeys(row["load"] for row in table):
+        mine = [row for row in table if row["load"] == load]
+        order = {side: [row["policy"] for row in sorted(mine, key=lambda row: row[side])] for side in SIDES}
+        found.append({"load": load, **order})
+    return found

@@ -1,0 +1,169 @@
+"""Times steps of our decoder as it serves: the rules compose them, the executor does them, the log is told.
+
+The same questions as `lapsbench.vllm.composing.Composed` answers: seat so many rounds, time them, time a chunk.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lapsbench.core import Costs, Profile, Workload
+from lapsbench.policies.registry import find
+from lapsbench.serving.clock import Clock
+from lapsbench.serving.log import StepLog
+from lapsbench.serving.server import Server
+from lapsbench.serving.torch import TorchServing, load
+from lapsbench.sim.cost import step_costs
+from lapsbench.sim.setup import Solo, set_up
+from lapsbench.streams import stream
+from lapsbench.vllm.composing import Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from lapsbench.validation.asked import Measure
+
+MOST_SENT = 1 << 16
+"""Requests in a session."""
+
+
+class TorchBench:
+    """A server whose requests are made up one by one."""
+
+    def __init__(self, asked: Measure) -> None:
+        wanted, self.engine, self.longest = asked.wanted, asked.engine, asked.longest
+        policy, costs = find("fcfs"), step_costs(_unpriced(asked.engine.draft_tokens), asked.engine)
+        self.work = _nobody(MOST_SENT, asked.longest)
+        serving = TorchServing(
+            target=wanted.target,
+            draft=wanted.draft,
+            engine=asked.engine,
+            policy=policy,
+            costs=costs,
+            log=Path(os.devnull),
+            device=asked.prepared.device,
+            dtype=wanted.dtype,
+        )
+        models = load(self.work, serving)
+        nothing = np.zeros(MOST_SENT)
+        _, setup = set_up(self.work, asked.engine, policy, Solo(nothing, nothing.astype(np.int32), nothing), None)
+        self.clock, self.draw = Clock(wanted.clock), stream(0, "validate/torch")
+        self.server = Server(
+            *(self.work, asked.engine, policy, costs, setup),
+            executor=models.executor,
+            prompts=[],
+            clock=self.clock,
+            log=StepLog(os.devnull, {}),
+            imposed=True,
+            positions=models.positions,
+        )
+        self.seated: list[int] = []
+        self.context, self.target_s, self.draft_s, self.drafted_s = 0, 0.0, 0.0, 0.0
+        models.executor.step = self._timed(models.executor.step, "target_s")  # type: ignore[method-assign]
+        for drafts, decoder in models.executor.decoders.items():
+            if drafts:
+                decoder.draft_round = self._timed(decoder.draft_round, "draft_s")  # type: ignore[method-assign]
+
+    def _timed(self, called: Callable[..., Any], total: str) -> Callable[..., Any]:
+        def timed(*args: Any, **more: Any) -> Any:
+            began_s = self.clock.read()
+            try:
+                return called(*args, **more)
+            finally:
+                setattr(self, total, getattr(self, total) + self.clock.read() - began_s)
+
+        return timed
+
+    def send(self, prompt_tokens: int) -> int:
+        """Let a request in that will not end by itself; return its number."""
+        server, request = self.server, self.server.next_request
+        self.work.prompt_tokens[request] = prompt_tokens
+        self.work.output_tokens[request] = self.longest - prompt_tokens
+        vocabulary = server.executor.target.vocabulary
+        prompts: list[list[int]] = server.prompts  # type: ignore[assignment]
+        prompts.append(self.draw.integers(0, vocabulary, prompt_tokens).tolist())
+        server.arrive(request)
+        server.next_request += 1
+        return request
+
+    def step(self, budget: int = 0, prompt_tokens: int = 0) -> Taken:
+        """Take a step, letting a request in at first where one is asked for; 0: any number of prompt tokens."""
+        server = self.server
+        server.engine = replace(self.engine, prefill_budget=budget)
+        self.target_s = self.draft_s = 0.0
+        began_s = self.clock.read()
+        if prompt_tokens:
+            self.last = self.send(prompt_tokens)
+        server.now_s = self.clock.hold()
+        server.take_step()
+        whole_s = self.clock.read() - began_s
+        return Taken(whole_s, self.target_s - self.draft_s, self.draft_s)
+
+    def drop(self, requests: Sequence[int]) -> None:
+        """Take requests out."""
+        server = self.server
+        server.live = [job for job in server.live if job.request not in requests]
+        for request in requests:
+            server.executor.evict(request)
+            del server.executor.texts[request]
+        self.seated = [request for request in self.seated if request not in requests]
+
+    def seat(self, rounds: int, context_tokens: int) -> None:
+        """Have so many requests decode, at about this context."""
+        if context_tokens != self.context or rounds > len(self.seated):
+            self.drop(list(self.seated))
+            self.context = context_tokens
+            self.seated = [self.send(context_tokens) for _ in range(rounds)]
+        self.drop(self.seated[rounds:])
+        while any(job.view.prefill_left_tokens for job in self.server.live):
+            self.step()
+
+    def rounds(self, repeats: int) -> list[Taken]:
+        """Time steps with rounds alone."""
+        self.step()
+        found = [self.step() for _ in range(repeats)]
+        self.drafted_s = float(np.median([each.draft_s for each in found]))
+        return found
+
+    def chunk(self, tokens: int, cached: int) -> Taken:
+        """Time a step with the rounds that are seated and so many tokens of a prompt, of which some are cached.
+
+        What the draft takes in of the prompt counts as the target's.
+        """
+        if cached:
+            self.step(cached, cached + tokens)
+        taken = self.step(tokens, 0 if cached else tokens)
+        self.drop([self.last])
+        drafted_s = self.drafted_s if self.seated else 0.0
+        return Taken(taken.whole_s, taken.target_s + taken.draft_s - drafted_s, drafted_s)
+
+
+def _nobody(requests: int, longest: int) -> Workload:
+    """Return a workload to be filled in, in which no draft is ever accepted."""
+    ones, zeros = np.ones(requests, np.int32), np.zeros(requests)
+    return Workload(
+        arrival_s=zeros.copy(),
+        prompt_tokens=ones.copy(),
+        output_tokens=np.full(requests, longest - 1, np.int32),
+        predicted_tokens=zeros + longest,
+        predicted_class=np.zeros(requests, np.int32),
+        client=np.zeros(requests, np.int32),
+        clients=1,
+        recording_start=np.zeros(requests, np.int64),
+        recording_tokens=ones.copy(),
+        recording_shift=np.zeros(requests, np.int32),
+        accept_runs=np.zeros(1, np.uint8),
+    )
+
+
+def _unpriced(drafts: int) -> Profile:
+    """Return prices for a policy that asks for none."""
+    component = np.array(["verify", "draft"][: 2 if drafts else 1], object)
+    size = len(component)
+    sizes = np.ones(size, np.int32), np.array([1 + drafts, drafts][:size], np.int32), np.zeros(size, np.int32)
+    return Profile("unpriced", Costs(component, *sizes, np.full(size, 1e-3)), None)
