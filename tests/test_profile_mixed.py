@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="the profiler is an extra: pip install '.[pr
 
 import tiny
 from commands import lapsbench
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_profile_costs import Fake, axes, bench, costing, grid
 
@@ -107,6 +107,7 @@ def test_the_dry_run_shows_them_and_the_batches_of_a_cpu(room):
 
 
 @given(axes=axes, memory_bytes=st.integers(200_000, 5_000_000))
+@example(axes=Axes((1, 2, 3, 4, 5), (1, 2, 14), (1,)), memory_bytes=249_174)
 @settings(deadline=None, max_examples=60)
 def test_whatever_slab_is_the_last_no_size_has_one_value_where_there_are_two(axes, memory_bytes):
     try:

@@ -167,8 +167,9 @@ class Grid:
     def rounds(self) -> tuple[int, ...]:
         """Rounds beside which chunks are measured: one place of the largest batch is the chunk's."""
         batches = self.batches
-        chosen = {batches[0], batches[len(batches) // 2], batches[-1] - 1}
-        return tuple(sorted(each for each in chosen if 0 < each < batches[-1])) if self.mixed else ()
+        chosen = {batches[0], batches[len(batches) // 2], batches[-1] - 1} if self.mixed else set[int]()
+        beside = {each: self._beside(each) for each in sorted(chosen) if 0 < each < batches[-1]}
+        return tuple(each for each, batch in beside.items() if self.fits(batch, self.chunks[0]))
 
     @property
     def chunks(self) -> tuple[int, ...]:
