@@ -1,4 +1,4 @@
-"""`lapsbench validate` on a tiny model: the engine is measured, serves, and is replayed, and the same steps come out."""
+"""`lapsbench validate` on a tiny model: the engine is measured, serves and is replayed; the same steps come out."""
 
 from __future__ import annotations
 
