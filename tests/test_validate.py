@@ -65,7 +65,7 @@ def test_the_same_command_goes_on_from_what_is_there(room):
         ("--out model", 1, "error: --out model: holds files that are no validation's"),
         ("--out w --draft-tokens 3", 2, "error: --engine torch: drafts, and there is nothing to draft with"),
         ("--out w --draft-tokens many", 2, "error: --draft-tokens: 'many' is not a list"),
-        ("--out w --policy nobody", 2, "error: --policy: there is no"),
+        ("--out w --policy nobody", 2, "error: --policy: unknown policy 'nobody'"),
     ],
 )
 def test_bad_input_is_one_line(room, flags, code, said):
