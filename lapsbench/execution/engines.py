@@ -11,6 +11,8 @@ from lapsbench.execution.installed import vllm_version
 if TYPE_CHECKING:
     from lapsbench.core import Policy
     from lapsbench.execution.wanted import Serve, ServedBy
+    from lapsbench.serving.torch import TorchServing
+    from lapsbench.vllm.serve import Serving
 
 
 def version_of(engine: ServedBy) -> tuple[str, str]:
@@ -23,15 +25,22 @@ def version_of(engine: ServedBy) -> tuple[str, str]:
 
 def serve(asked: Serve, policy: Policy) -> None:
     """Serve a cell on its engine."""
-    by = {"vllm": _on_vllm, "torch": _on_torch}
-    by[asked.wanted.engine](asked, policy)
+    if asked.wanted.engine == "vllm":
+        from lapsbench.vllm.serve import serve as on_vllm  # noqa: PLC0415 - vLLM takes seconds to import
+
+        on_vllm(asked.work, asked.setup, vllm_serving(asked, policy))
+    else:
+        from lapsbench.serving.torch import serve as on_torch  # noqa: PLC0415 - the other engine needs none of it
+
+        on_torch(asked.work, asked.setup, torch_serving(asked, policy))
 
 
-def _on_vllm(asked: Serve, policy: Policy) -> None:
-    from lapsbench.vllm.serve import Serving, serve  # noqa: PLC0415 - vLLM takes seconds to import
+def vllm_serving(asked: Serve, policy: Policy) -> Serving:
+    """Return what vLLM is asked for."""
+    from lapsbench.vllm.serve import Serving  # noqa: PLC0415 - as above
 
     wanted = asked.wanted
-    serving = Serving(
+    return Serving(
         model=asked.prepared.model,
         engine=asked.engine,
         policy=policy,
@@ -43,15 +52,15 @@ def _on_vllm(asked: Serve, policy: Policy) -> None:
         draft=asked.prepared.draft,
         more={"dtype": wanted.dtype or "auto", "skip_tokenizer_init": True},
     )
-    serve(asked.work, asked.setup, serving)
 
 
-def _on_torch(asked: Serve, policy: Policy) -> None:
-    from lapsbench.serving.prompts import drawn  # noqa: PLC0415 - the other engine needs none of it
-    from lapsbench.serving.torch import TorchServing, serve  # noqa: PLC0415
+def torch_serving(asked: Serve, policy: Policy) -> TorchServing:
+    """Return what our decoder is asked for."""
+    from lapsbench.serving.prompts import drawn  # noqa: PLC0415 - as above
+    from lapsbench.serving.torch import TorchServing  # noqa: PLC0415
 
     wanted, texts = asked.wanted, _texts(asked)
-    serving = TorchServing(
+    return TorchServing(
         target=wanted.target,
         draft=wanted.draft,
         engine=asked.engine,
@@ -64,7 +73,6 @@ def _on_torch(asked: Serve, policy: Policy) -> None:
         device=asked.prepared.device,
         dtype=wanted.dtype,
     )
-    serve(asked.work, asked.setup, serving)
 
 
 def _texts(asked: Serve) -> tuple[tuple[int, ...], ...]:

@@ -128,10 +128,14 @@ class Executor(Replayer):
             log=str(log),
         )
         where = f"{cell.name}{'' if cell.load is None else f', load {cell.load:g}'}, seed {cell.seed}"
-        ask(asked, left, lambda: f" after {left.count} of {len(work)} requests ({where})")
+        self.ask(asked, left, lambda: f" after {left.count} of {len(work)} requests ({where})")
         steps = parse(content(log), str(log))
         self.steps.keep(key, steps)
         return outcome_of(steps, work, setup.alone_s)
+
+    def ask(self, asked: Serve, watch: Callable[[], None], done: Callable[[], str]) -> None:
+        """Have a child of its own serve a cell."""
+        ask(asked, watch, done)
 
     @property
     def steps(self) -> StepCells:

@@ -1,33 +1,33 @@
-"""The parent's side of the child that measures: started once a session, asked as often as needed."""
+"""The parent's side of the child that measures and serves: started once a session, asked as often as needed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
+import select
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.execution.process import ONE_THREAD
+from lapsbench.execution.process import ONE_THREAD, POLL_S
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from lapsbench.execution.wanted import Serve
     from lapsbench.validation.asked import Measure
     from lapsbench.vllm.wanted import Step
 
 Line = dict[str, Any]
 """A step that was taken: what it was, and its seconds as a whole, on the target, and drafting."""
-KV_GIB = {"VLLM_CPU_KVCACHE_SPACE": "1"}
-"""Two of vLLM's engines share the machine; steps are measured in less memory than is served in."""
 
 
 class Bench:
-    """An engine in a process of its own, whose steps are timed.
+    """An engine in a process of its own, whose steps are timed, and which serves.
 
     Raises:
         LapsbenchError: it cannot be made.
@@ -40,11 +40,9 @@ class Bench:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.said,
-            env=ONE_THREAD | KV_GIB | os.environ,
+            env=ONE_THREAD | os.environ,
         )
-        assert self.child.stdin is not None  # noqa: S101 - a pipe was asked for
-        pickle.dump(asked, self.child.stdin)
-        self.child.stdin.flush()
+        self._tell(asked)
         self._answer()
 
     def __enter__(self) -> Self:
@@ -59,11 +57,24 @@ class Bench:
 
     def measure(self, sets: Sequence[Sequence[Step]]) -> list[Line]:
         """Take steps; return what each took."""
-        assert self.child.stdin is not None  # noqa: S101 - a pipe was asked for
-        self.child.stdin.write(json.dumps([[asdict(step) for step in steps] for steps in sets]).encode() + b"\n")
-        self.child.stdin.flush()
+        self._tell([list(steps) for steps in sets])
         lines: list[Line] = self._answer()["taken"]
         return lines
+
+    def serve(self, asked: Serve, watch: Callable[[], None]) -> None:
+        """Serve a cell; `watch` is called several times a second."""
+        self._tell(asked)
+        assert self.child.stdout is not None  # noqa: S101 - a pipe was asked for
+        while not select.select([self.child.stdout], [], [], POLL_S)[0]:
+            watch()
+        self._answer()
+        watch()
+
+    def _tell(self, task: Any) -> None:
+        assert self.child.stdin is not None  # noqa: S101 - a pipe was asked for
+        with contextlib.suppress(BrokenPipeError):  # it is dead: its answer says so
+            pickle.dump(task, self.child.stdin)
+            self.child.stdin.flush()
 
     def _answer(self) -> dict[str, Any]:
         """Return its next line."""
@@ -73,7 +84,7 @@ class Bench:
             self.child.wait()
             self.said.seek(0)
             lines = self.said.read().decode(errors="replace").strip().splitlines() or ["without a word"]
-            what = f"died while steps were measured: {lines[-1][:300]}"
+            what = f"died: {lines[-1][:300]}"
             raise LapsbenchError(what, where="the engine", hint="the same command again: finished cells are kept")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -1,7 +1,7 @@
-"""A child that holds an engine and times steps on it: `python -m lapsbench.validation.child`.
+"""A child that holds an engine, times steps on it and serves cells with it: `python -m lapsbench.validation.child`.
 
-Told over stdin what engine to make, then a line of JSON each time it is to measure; answers a line each. It outlives a
-session's cells, so that its probes tell the machine's drift and nothing else, and ends when stdin does.
+Told over stdin what engine to make, then each time what to do; answers a line of JSON each. It outlives a session's
+cells: what one process takes for a step and another does not is then no difference between them. Ends when stdin does.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import os
 import pickle
 import sys
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.child import answering, line_of
+from lapsbench.execution.wanted import Serve
+from lapsbench.policies.registry import find
 from lapsbench.vllm.profiling import taken
-from lapsbench.vllm.wanted import Step
 
 if TYPE_CHECKING:
     from lapsbench.validation.asked import Measure
@@ -39,9 +41,12 @@ def main() -> None:
         bench.seat(1, 8)
         bench.rounds(4)
         tell({"ready": True})
-        for line in sys.stdin.buffer:
-            sets = [[Step(**step) for step in steps] for steps in json.loads(line)]
-            tell({"taken": [each for steps in sets for each in taken(bench, steps)]})
+        while (task := _next()) is not None:
+            if isinstance(task, Serve):
+                bench.serve(task, replace(find(task.policy), name=task.name))
+                tell({"served": True})
+            else:
+                tell({"taken": [each for steps in task for each in taken(bench, steps)]})
     except LapsbenchError as error:
         tell({"error": [error.what, error.where, error.hint]})
     except Exception as error:  # noqa: BLE001 - whatever an engine raises is one line for the user
@@ -51,26 +56,23 @@ def main() -> None:
     os._exit(0)  # engines leave threads of their own
 
 
+def _next() -> Any:
+    """Return what is to be done next: sets of steps to time, a cell to serve, or nothing any more."""
+    try:
+        return pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
+    except EOFError:
+        return None
+
+
 def _bench(asked: Measure) -> Any:
     """Make what is measured on."""
-    wanted, prepared, engine = asked.wanted, asked.prepared, asked.engine
-    if wanted.engine == "torch":
+    if asked.wanted.engine == "torch":
         from lapsbench.validation.torch_bench import TorchBench  # noqa: PLC0415 - torch takes seconds
 
         return TorchBench(asked)
-    from lapsbench.vllm.composing import Composed, Shape  # noqa: PLC0415 - vLLM takes seconds to import
+    from lapsbench.validation.vllm_bench import VllmBench  # noqa: PLC0415 - vLLM takes seconds to import
 
-    return Composed(
-        Shape(
-            prepared.model,
-            engine.draft_tokens,
-            engine.max_batch,
-            asked.longest,
-            engine.batched_tokens,
-            engine.block_tokens,
-            wanted.dtype or "auto",
-        )
-    )
+    return VllmBench(asked)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 
 from lapsbench.replay import Replayer
 from lapsbench.sim import kernel
+from lapsbench.sim.cost import step_costs
 from lapsbench.store.step_cells import StepCells
 from lapsbench.validation.composition import Proof, log_of, proof
 from lapsbench.validation.pricing import dearer
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from lapsbench.core import Floats, Outcome, Workload
+    from lapsbench.core import Floats, Outcome, Profile, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
     from lapsbench.sim.sweep import Cell, Server
@@ -76,10 +77,17 @@ def times_of(work: Workload, outcome: Outcome) -> Times:
 
 
 class Comparing(Replayer):
-    """The replays of a session; each cell of them is held against the one that was executed."""
+    """The replays of a session; each cell of them is held against the one that was executed.
 
-    def __init__(self, executor: Serving, factors: Mapping[str, float], out: Path) -> None:
-        self.executor, self.factors = executor, factors
+    Args:
+        executor: who served.
+        factors: how much dearer the machine was around each cell.
+        prices: what a replay is priced by; loads, and what policies know, are as they were when it was served.
+        out: run folder.
+    """
+
+    def __init__(self, executor: Serving, factors: Mapping[str, float], prices: Profile, out: Path) -> None:
+        self.executor, self.factors, self.prices = executor, factors, prices
         self.pairs: list[Pair] = []
         self.steps = StepCells(out.with_name("executed"))
         super().__init__(executor.scenario, out)
@@ -92,9 +100,15 @@ class Comparing(Replayer):
         return None
 
     def _compare(
-        self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
+        self,
+        cell: Cell,
+        work: Workload,
+        setup: Setup,
+        costs: StepCosts,
+        progress: Callable[[int], None],
     ) -> Outcome:
         key, engine = self.executor.key(cell), self.plan.engine
+        costs = step_costs(self.prices, engine)
         served, factor = self.executor.outcomes[key.key], self.factors[key.key]
 
         def again(prices: StepCosts) -> Outcome:

@@ -12,8 +12,10 @@ from lapsbench.vllm.wanted import GROWTH, Step
 if TYPE_CHECKING:
     from lapsbench.core import Engine, Trace
 
-PROBED = 3
-"""Times that a step with tokens of a prompt is taken in a probe."""
+PROMPTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+"""Quantiles of the trace's prompts."""
+ALL_TO = 8
+"""On a CPU a step's time goes up in stairs: between few rounds and few more no line is to be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +23,19 @@ class Grid:
     """Sizes of steps, and the sets that they are measured in: the same rounds, with and without a prompt.
 
     Attributes:
-        chunks: tokens of a prompt, over cached ones.
+        chunks: tokens of a prompt, over cached ones, tokens up.
     """
 
     drafts: int
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     chunks: tuple[tuple[int, int], ...]
-    middle: int
 
     @property
     def with_prompt(self) -> tuple[int, ...]:
-        """Rounds that share a step with a prompt: the fewest, and as many as leave it a place."""
-        return tuple(sorted({1, max(self.batches[-1] - 1, 1)})) if self.batches[-1] > 1 else ()
+        """Rounds that share a step with a prompt: the fewest, some, and as many as leave it a place."""
+        most = max(self.batches[-1] - 1, 1)
+        return tuple(sorted({1, -(-most // 2), most})) if self.batches[-1] > 1 else ()
 
     @property
     def longest(self) -> int:
@@ -53,14 +55,22 @@ class Grid:
         return [*found, [Step(0, 0, 0, *chunk) for chunk in self.chunks]]
 
     def probes(self) -> list[list[Step]]:
-        """Return a few steps of the grid, of every kind, that tell whether the machine has changed."""
-        context, most = self.contexts[0], self.batches[-1]
-        found = [[Step(self.drafts, most, context)], [Step(0, 0, 0, self.middle)] * PROBED]
-        if self.with_prompt:
-            rounds = self.with_prompt[-1]
-            mixed = [Step(self.drafts, rounds, context, self.middle)] * PROBED
+        """Return a few sets of the grid, of every kind, that tell whether the machine has changed.
+
+        No step twice in a row: an engine is quicker at what it has just done, and hardly ever serves two such prompts.
+        """
+        few = [chunk for chunk in self.chunks if not chunk[1]][1:-1]
+        found = [[Step(self.drafts, self.batches[-1], self.contexts[0])], [Step(0, 0, 0, *chunk) for chunk in few]]
+        for rounds in self.with_prompt[-1:]:
+            context = self.contexts[-1]
+            mixed = [Step(self.drafts, rounds, context, *chunk) for chunk in few]
             found.insert(1, [Step(self.drafts, rounds, context), *mixed])
         return found
+
+
+def longest_of(trace: Trace, engine: Engine) -> int:
+    """Return the longest context of a trace, with room for drafts: just below its limit vLLM drafts for nobody."""
+    return int((trace.prompt_tokens.astype(np.int64) + trace.output_tokens).max()) + 2 * engine.draft_tokens + 1
 
 
 def grid_of(trace: Trace, engine: Engine, *, preempts: bool) -> Grid:
@@ -72,12 +82,14 @@ def grid_of(trace: Trace, engine: Engine, *, preempts: bool) -> Grid:
     prompts, whole = trace.prompt_tokens, trace.prompt_tokens.astype(np.int64) + trace.output_tokens
     budget = (engine.batched_tokens if engine.rules == "vllm" else engine.prefill_budget) or 1 << 20
     room = budget - engine.max_batch * (1 + engine.draft_tokens) if engine.rules == "vllm" else budget
-    low, middle, high = (max(int(np.quantile(prompts, share)), 2) for share in (0.2, 0.5, 1.0))
+    low, *between, high = (max(int(np.quantile(prompts, share)), 2) for share in PROMPTS)
+    middle = between[len(between) // 2]
     again = preempts and engine.on_preempt == "recompute"
     longest = int(whole.max()) if again else high
-    tokens = sorted({1, *(min(each, room) for each in (low, middle, longest, 2 * longest))})
+    tokens = sorted({1, *(min(each, room) for each in (low, *between, longest, 2 * longest))})
     cached = (0, middle) if again or high > budget else (0,)
     contexts = tuple(sorted({low, int(np.quantile(whole, 0.9))}))
-    batches = tuple(sorted({*(2**each for each in range(13) if 2**each < engine.max_batch), engine.max_batch}))
+    sizes = {*range(1, ALL_TO + 1), *(2**each for each in range(13)), engine.max_batch}
+    batches = tuple(sorted(each for each in sizes if each <= engine.max_batch))
     chunks = tuple((new, before) for new in tokens for before in cached)
-    return Grid(engine.draft_tokens, batches, contexts, chunks, min(middle, room))
+    return Grid(engine.draft_tokens, batches, contexts, chunks)

@@ -15,27 +15,27 @@ from lapsbench import files
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.executor import Executor
 from lapsbench.planning import plan as plan_of
+from lapsbench.store.profile import open_profile
 from lapsbench.validation import figures, pricing
 from lapsbench.validation.asked import Measure
 from lapsbench.validation.bench import Bench
 from lapsbench.validation.comparing import Comparing
-from lapsbench.validation.grid import Grid, grid_of
+from lapsbench.validation.grid import Grid, grid_of, longest_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lapsbench.core import Outcome, Workload
-    from lapsbench.execution.wanted import Prepared, Wanted
+    from lapsbench.core import Outcome, Profile, Workload
+    from lapsbench.execution.wanted import Prepared, Serve, Wanted
     from lapsbench.scenario import Scenario
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
     from lapsbench.sim.sweep import Cell
     from lapsbench.validation.bench import Line
     from lapsbench.validation.comparing import Pair
+    from lapsbench.vllm.wanted import Step
 
-PASSES = 2
-"""Walks over the grid before anything is served."""
 DRIFTED = 0.03
 """Probes this far from the profile are said."""
 
@@ -72,22 +72,36 @@ class Validation:
 
 
 class Serving(Executor):
-    """An executor that takes probes before and after every cell."""
+    """An executor whose cells one process serves, the one that measures, with probes before and after each.
 
-    def __init__(self, scenario: Scenario, wanted: Wanted, out: Path, probe: Callable[[], list[Line]]) -> None:
-        self.probe, self.probes = probe, out / "probes"
+    Args:
+        session: the scenario, on what, and where to.
+        bench: the process.
+        probe: what is measured before and after a cell.
+        turn: called before a cell, with the repeat it is of.
+    """
+
+    def __init__(
+        self, session: Session, bench: Callable[[], Bench], probe: list[list[Step]], turn: Callable[[str], None]
+    ) -> None:
+        self.bench, self.probe, self.turn, self.probes = bench, probe, turn, session.out / "probes"
         self.outcomes: dict[str, Outcome] = {}
-        super().__init__(scenario, wanted, out / "executed")
+        super().__init__(session.scenario, session.wanted, session.out / "executed")
 
     def _serve(
         self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
     ) -> Outcome:
-        before = self.probe()
+        self.turn(f"{cell.load}, {cell.seed}")
+        before = self.bench().measure(self.probe)
         outcome = super()._serve(cell, work, setup, costs, progress)
         key = self.key(cell).key
-        _keep(self.probes / f"{key}.json", {"before": before, "after": self.probe()})
+        _keep(self.probes / f"{key}.json", {"before": before, "after": self.bench().measure(self.probe)})
         self.outcomes[key] = outcome
         return outcome
+
+    def ask(self, asked: Serve, watch: Callable[[], None], done: Callable[[], str]) -> None:  # noqa: ARG002 - it says
+        """Have the engine that is measured serve a cell."""
+        self.bench().serve(asked, watch)
 
     def _kept(self, cell: Cell) -> Outcome | None:
         kept = super()._kept(cell) if (self.probes / f"{self.key(cell).key}.json").exists() else None
@@ -132,56 +146,85 @@ class Session:
         self.out.mkdir(parents=True, exist_ok=True)
         plan, _ = plan_of(asked)
         grid = grid_of(plan.trace, plan.engine, preempts=any(policy.preemptive for policy in plan.policies))
-        measure = Measure(self.wanted, prepared, plan.engine, grid.longest)
+        measure = Measure(self.wanted, prepared, plan.engine, max(grid.longest, longest_of(plan.trace, plan.engine)))
         with ExitStack() as held:
 
             def bench() -> Bench:
                 if self.bench is None:
-                    self.say("starting the engine that is measured")
+                    self.say("starting the engine that is measured, and warming it up")
                     self.bench = held.enter_context(Bench(measure))
+                    self.bench.measure(grid.sets())  # what an engine makes once, for a size of step, is made now
                 return self.bench
 
-            measured = self._measured(bench, grid, measure)
-            executor = held.enter_context(
-                closing(Serving(self.scenario, self.wanted, self.out, lambda: list(bench().measure(grid.probes()))))
-            )
+            def turn(repeat: str) -> None:
+                if repeat not in turns[-1:]:
+                    passes.keep(repeat, bench().measure(grid.sets()))
+                    turns.append(repeat)
+
+            turns: list[str] = []
+            passes = Passes(self.out / "measured.json", self._identity(grid, measure))
+            if not passes.lines():
+                self.say("measuring steps")
+                passes.keep("first", bench().measure(grid.sets()))
+            self._write("profile", passes.lines("first"), measure)
+            executor = held.enter_context(closing(Serving(self, bench, grid.probes(), turn)))
             self.say(f"serving {len(executor.plan.cells)} cells at k = {self.drafts}")
             executor.run(progress=progress)
             self.say("replaying")
-            factors = executor.factors(measured)
-            with closing(Comparing(executor, factors, self.out / "simulated")) as comparing:
+            prices = self._write("prices", passes.lines(), measure)
+            factors = executor.factors(passes.lines())
+            with closing(Comparing(executor, factors, prices, self.out / "simulated")) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs))
 
-    def _measured(self, bench: Callable[[], Bench], grid: Grid, measure: Measure) -> list[Line]:
-        """Return what the profile is made of; measure it first if it is not on disk."""
-        file = self.out / "measured.json"
-        identity = {
+    def _identity(self, grid: Grid, measure: Measure) -> dict[str, Any]:
+        """Return what measured steps depend on."""
+        return {
             "grid": asdict(grid),
             "engine": asdict(measure.engine),
             "wanted": asdict(measure.wanted),
             "version": measure.prepared.version,
             "bank": self.bank,
         }
-        identity = json.loads(json.dumps(identity))
-        known: dict[str, Any] = json.loads(file.read_bytes()) if file.exists() else {"identity": identity, "passes": []}
-        if known["identity"] != identity:
-            what = "holds what was measured for another command"
-            raise LapsbenchError(what, where=str(self.out), hint="another --out, or removing the folder")
-        while len(known["passes"]) < PASSES:
-            self.say(f"measuring steps, pass {len(known['passes']) + 1} of {PASSES}")
-            known["passes"].append(bench().measure(grid.sets()))
-            _keep(file, known)
-        lines: list[Line] = [line for each in known["passes"] for line in each]
-        if not (self.out / "profile" / "cost.parquet").exists():
+
+    def _write(self, name: str, lines: list[Line], measure: Measure) -> Profile:
+        """Make a profile of steps, unless it is there; return it."""
+        folder = self.out / name
+        if not (folder / "cost.parquet").exists():
             about = {
                 "engine": f"{self.wanted.engine} {measure.prepared.version}",
                 "device": measure.prepared.device,
                 "models": {"target": self.wanted.target, "draft": self.wanted.draft},
             }
-            (self.out / "profile").mkdir(exist_ok=True)
-            pricing.write(self.out / "profile", lines, self.bank, about)
-        return lines
+            folder.mkdir(exist_ok=True)
+            pricing.write(folder, lines, self.bank, about)
+        return open_profile(str(folder))
+
+
+class Passes:
+    """Walks over the grid, on disk, by when they were taken.
+
+    Raises:
+        LapsbenchError: the file is another command's.
+    """
+
+    def __init__(self, file: Path, identity: dict[str, Any]) -> None:
+        self.file = file
+        wanted = json.loads(json.dumps(identity))
+        self.known = json.loads(file.read_bytes()) if file.exists() else {"identity": wanted, "passes": {}}
+        if self.known["identity"] != wanted:
+            what = "holds what was measured for another command"
+            raise LapsbenchError(what, where=str(file.parent), hint="another --out, or removing the folder")
+
+    def keep(self, when: str, lines: list[Line]) -> None:
+        """Add a walk."""
+        self.known["passes"].setdefault(when, []).append(lines)
+        _keep(self.file, self.known)
+
+    def lines(self, when: str = "") -> list[Line]:
+        """Return the steps of all, or of those that were taken then."""
+        passes = self.known["passes"]
+        return [line for name in ([when] if when else passes) for each in passes[name] for line in each]
 
 
 def _keep(path: Path, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""Times steps of our decoder as it serves: the rules compose them, the executor does them, the log is told.
+"""Our decoder as a validation takes it: steps of it are timed as it serves, and cells served, in one process.
 
 The same questions as `lapsbench.vllm.composing.Composed` answers: seat so many rounds, time them, time a chunk.
 """
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench.core import Costs, Profile, Workload
+from lapsbench.execution.engines import torch_serving
 from lapsbench.policies.registry import find
 from lapsbench.serving.clock import Clock
 from lapsbench.serving.log import StepLog
 from lapsbench.serving.server import Server
-from lapsbench.serving.torch import TorchServing, load
+from lapsbench.serving.torch import TorchServing, load, serve
 from lapsbench.sim.cost import step_costs
 from lapsbench.sim.setup import Solo, set_up
 from lapsbench.streams import stream
@@ -26,6 +27,8 @@ from lapsbench.vllm.composing import Taken
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from lapsbench.core import Policy
+    from lapsbench.execution.wanted import Serve
     from lapsbench.validation.asked import Measure
 
 MOST_SENT = 1 << 16
@@ -49,25 +52,37 @@ class TorchBench:
             device=asked.prepared.device,
             dtype=wanted.dtype,
         )
-        models = load(self.work, serving)
+        self.models = models = load(self.work, serving)
         nothing = np.zeros(MOST_SENT)
         _, setup = set_up(self.work, asked.engine, policy, Solo(nothing, nothing.astype(np.int32), nothing), None)
         self.clock, self.draw = Clock(wanted.clock), stream(0, "validate/torch")
-        self.server = Server(
-            *(self.work, asked.engine, policy, costs, setup),
-            executor=models.executor,
-            prompts=[],
-            clock=self.clock,
-            log=StepLog(os.devnull, {}),
-            imposed=True,
-            positions=models.positions,
-        )
-        self.seated: list[int] = []
-        self.context, self.target_s, self.draft_s, self.drafted_s = 0, 0.0, 0.0, 0.0
+        self.ready = self.work, asked.engine, policy, costs, setup
+        self.target_s = self.draft_s = self.drafted_s = 0.0
+        self.begin()
         models.executor.step = self._timed(models.executor.step, "target_s")  # type: ignore[method-assign]
         for drafts, decoder in models.executor.decoders.items():
             if drafts:
                 decoder.draft_round = self._timed(decoder.draft_round, "draft_s")  # type: ignore[method-assign]
+
+    def begin(self) -> None:
+        """Forget who was served."""
+        self.models.executor.forget()
+        self.server = Server(
+            *self.ready,
+            executor=self.models.executor,
+            prompts=[],
+            clock=self.clock,
+            log=StepLog(os.devnull, {}),
+            imposed=True,
+            positions=self.models.positions,
+        )
+        self.seated: list[int] = []
+        self.context = 0
+
+    def serve(self, asked: Serve, policy: Policy) -> None:
+        """Serve a cell as a decoder of its own would, and be measured again after it."""
+        serve(asked.work, asked.setup, torch_serving(asked, policy), self.models)
+        self.begin()
 
     def _timed(self, called: Callable[..., Any], total: str) -> Callable[..., Any]:
         def timed(*args: Any, **more: Any) -> Any:

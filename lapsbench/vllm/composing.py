@@ -21,6 +21,7 @@ from lapsbench.vllm.fixed import PROPOSER, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
 FIRST_TOKEN = 100
 """Tokens below this may be special."""
@@ -34,6 +35,7 @@ class Shape:
     Attributes:
         speculation: vLLM's speculative configuration; without one, drafts are as many as `Composed.told` says.
         log: where the step log goes, which a served engine writes too.
+        proposer: whose drafts they are without `speculation`, as vLLM's `custom_class`.
     """
 
     model: str
@@ -45,6 +47,7 @@ class Shape:
     dtype: str
     speculation: Mapping[str, Any] | None = None
     log: str = os.devnull
+    proposer: str = PROPOSER
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +70,15 @@ class Composed:
     Args:
         shape: what it is made for.
         clock: seconds; `time.thread_time` where the engine is one thread of this process, else the wall's.
+        within: in which context it is made.
     """
 
-    def __init__(self, shape: Shape, clock: Callable[[], float] = time.thread_time) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        clock: Callable[[], float] = time.thread_time,
+        within: AbstractContextManager[Any] | None = None,
+    ) -> None:
         self.shape, self.clock, self.told = shape, clock, Told(shape.drafts)
         settings: dict[str, Any] = {
             "model": shape.model,
@@ -82,10 +91,11 @@ class Composed:
             "skip_tokenizer_init": True,
         }
         if shape.drafts:
-            drafts = {"method": "custom_class", "model": PROPOSER, "num_speculative_tokens": shape.drafts}
+            drafts = {"method": "custom_class", "model": shape.proposer, "num_speculative_tokens": shape.drafts}
             settings["speculative_config"] = dict(shape.speculation or drafts)
         policy = find("fcfs")
-        self.llm = made(settings, {"policy": policy, "on_preempt": "recompute", "log": shape.log, "told": self.told})
+        options = {"policy": policy, "on_preempt": "recompute", "log": shape.log, "told": self.told}
+        self.llm = made(settings, options, within)
         self.core = self.llm.engine_core.engine_core
         self.scheduler, self.draw = self.core.scheduler, stream(0, "profile/vllm")
         self.scheduler.clock = clock

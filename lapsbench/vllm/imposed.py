@@ -41,7 +41,7 @@ class Imposed:
 
     def __init__(self, vllm_config: Any) -> None:
         self.drafts = vllm_config.speculative_config.num_speculative_tokens
-        self.recordings: Recordings = vllm_config.additional_config["lapsbench"]["recordings"]
+        self.recordings: Recordings = vllm_config.additional_config["lapsbench"].get("recordings")
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
         """Nothing drafts: there is no model."""

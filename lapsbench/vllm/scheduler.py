@@ -66,16 +66,21 @@ class Ranked(VllmScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         try:
-            self.options = options_of(self.vllm_config)
+            options = options_of(self.vllm_config)
             check_mode(asynchronous=self.asynchronous, engine=bool(self.scheduler_config.async_scheduling))
-            self.learnt = self.learn(self.options)
-            self.chosen, self.keep = self.options.policy, self.options.on_preempt == "keep"
-            self.begin(self.options.log)
+            self.use(options)
+            self.begin(options.log)
         except LapsbenchError as error:
             if multiprocessing.parent_process() is None:
                 raise
             raise SystemExit(f"lapsbench: {error}") from None  # the engine's own process: the line, no traceback
         logger.info("lapsbench: policy %s, on preemption %s", spec_of(self.chosen), self.options.on_preempt)
+
+    def use(self, options: Options) -> None:
+        """Rank by this policy from the next `begin` on."""
+        self.options = options
+        self.learnt = self.learn(options)
+        self.chosen, self.keep = options.policy, options.on_preempt == "keep"
 
     def begin(self, log: str) -> None:
         """Serve from now on as if nothing had been served, and write the step log, if a file is named.

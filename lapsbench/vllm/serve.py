@@ -18,6 +18,7 @@ import numpy as np
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.serving.clock import Clock
 from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
+from lapsbench.sim.reference.ranks import view_of
 from lapsbench.vllm.calibrate import told
 from lapsbench.vllm.engine import made
 
@@ -67,11 +68,25 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
             the policy returned NaN.
     """
     llm = _engine(work, setup, serving)
+    try:
+        return serve_on(llm, work, setup, serving)
+    finally:
+        llm.engine_core.shutdown()
+
+
+def serve_on(llm: Any, work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]]:
+    """Serve the workload on an engine that is made for it, and that goes on from there.
+
+    Raises:
+        LapsbenchError: as `serve`.
+    """
     prompts = told_apart(work, llm.model_config.get_vocab_size(), serving.texts)
     _warm_up(llm, prompts[:2])
     scheduler = llm.engine_core.engine_core.scheduler
     scheduler.begin(str(serving.log))
-    clock = Clock(serving.clock)
+    gc.collect()
+    gc.freeze()
+    clock, its_clock = Clock(serving.clock), scheduler.clock
     scheduler.clock, schedule = clock, scheduler.schedule
 
     def scheduled(*args: Any, **kwargs: Any) -> Any:
@@ -80,13 +95,12 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
         return output
 
     scheduler.schedule = scheduled
-    gc.collect()
-    gc.freeze()
     try:
         return _loop(llm, clock, work, setup, prompts)
     finally:
         gc.unfreeze()
-        llm.engine_core.shutdown()
+        scheduler.log.close()
+        scheduler.clock, scheduler.schedule = its_clock, schedule
 
 
 def _warm_up(llm: Any, prompts: list[list[int]]) -> None:
@@ -133,8 +147,6 @@ def _send(llm: Any, work: Workload, setup: Setup, request: int, prompt: list[int
     """Send a request with what a policy may know of it; one beyond the longest context is refused, and logged so."""
     from vllm import SamplingParams  # noqa: PLC0415 - vLLM takes seconds to import
 
-    from lapsbench.sim.reference.ranks import view_of  # noqa: PLC0415
-
     scheduler = llm.engine_core.engine_core.scheduler
     view = view_of(work, setup, request, scheduler.step)
     if len(prompt) + int(work.output_tokens[request]) > scheduler.max_model_len:
@@ -180,14 +192,19 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
         **_drafts(serving),
         **(serving.more or {}),
     }
-    longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
-    learnt = told(serving.policy, setup, engine, serving.costs, longest)
-    options: dict[str, Any] = {"policy": serving.policy, "on_preempt": engine.on_preempt, "learnt": learnt}
+    options = options_of(work, setup, serving)
     if serving.imposed:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 
         options["recordings"] = Recordings(work, FIRST_TOKEN)
     return made(settings, options, _imposing(serving))
+
+
+def options_of(work: Workload, setup: Setup, serving: Serving) -> dict[str, Any]:
+    """Return the scheduler's options: the policy, and what it knows."""
+    longest = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
+    learnt = told(serving.policy, setup, serving.engine, serving.costs, longest)
+    return {"policy": serving.policy, "on_preempt": serving.engine.on_preempt, "learnt": learnt}
 
 
 def _imposing(serving: Serving) -> AbstractContextManager[None]:
