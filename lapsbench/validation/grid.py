@@ -44,10 +44,10 @@ class Grid:
         return most + GROWTH * (1 + self.drafts)
 
     def sets(self) -> list[list[Step]]:
-        """Return all steps, contexts up and rounds down, as who is seated stays; prompts alone are the last."""
+        """Return all steps, rounds up: everybody is seated anew, no longer than said. Prompts alone are the last."""
         found = []
         for context in self.contexts:
-            for rounds in sorted({*self.batches, *self.with_prompt}, reverse=True):
+            for rounds in sorted({*self.batches, *self.with_prompt}):
                 steps = [Step(self.drafts, rounds, context)]
                 if rounds in self.with_prompt:
                     steps += [Step(self.drafts, rounds, context, *chunk) for chunk in self.chunks]
@@ -59,13 +59,13 @@ class Grid:
 
         No step twice in a row: an engine is quicker at what it has just done, and hardly ever serves two such prompts.
         """
-        few = [chunk for chunk in self.chunks if not chunk[1]][1:-1]
-        found = [[Step(self.drafts, self.batches[-1], self.contexts[0])], [Step(0, 0, 0, *chunk) for chunk in few]]
-        for rounds in self.with_prompt[-1:]:
-            context = self.contexts[-1]
-            mixed = [Step(self.drafts, rounds, context, *chunk) for chunk in few]
-            found.insert(1, [Step(self.drafts, rounds, context), *mixed])
-        return found
+        few = [chunk for chunk in self.chunks if not chunk[1]][1:4]
+        rounds = [Step(self.drafts, size, context) for context in self.contexts for size in self.batches[::-2][:2]]
+        mixed = [
+            [Step(self.drafts, size, self.contexts[-1]), *(Step(self.drafts, size, self.contexts[-1], *c) for c in few)]
+            for size in self.with_prompt[-1:]
+        ]
+        return [*([step] for step in rounds), *mixed, [Step(0, 0, 0, *chunk) for chunk in few]]
 
 
 def longest_of(trace: Trace, engine: Engine) -> int:

@@ -1,4 +1,7 @@
-"""From measured steps to a profile, and how much dearer the machine has become since, told from probes alone."""
+"""From measured steps to a profile, and how much dearer the machine has become since, told from probes alone.
+
+Prices are means: a median forgets what is rare and dear, and whoever is served waits for it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ class Measured:
 
 
 def write(folder: Path, lines: Sequence[Line], bank: str, about: Mapping[str, Any]) -> None:
-    """Write a profile: medians of what was measured, and the recordings of another profile.
+    """Write a profile: means of what was measured, and the recordings of another profile.
 
     Raises:
         LapsbenchError: no such profile, or the folder cannot be written.
@@ -48,7 +51,9 @@ def write(folder: Path, lines: Sequence[Line], bank: str, about: Mapping[str, An
         "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         **about,
     }
-    write_profile(folder, Profile(folder.name, costs_of(rows_of(Measured(lines))), recordings, provenance))
+    write_profile(
+        folder, Profile(folder.name, costs_of(rows_of(Measured(lines), np.mean), np.mean), recordings, provenance)
+    )
 
 
 def whole_s(lines: Sequence[Line]) -> dict[Step, float]:
@@ -60,9 +65,12 @@ def whole_s(lines: Sequence[Line]) -> dict[Step, float]:
 
 
 def factor(probes: Sequence[Line], measured: Sequence[Line]) -> float:
-    """Return how many times longer steps took in probes than when the profile was measured: the mean over its kinds."""
-    then, now = whole_s(measured), whole_s(probes)
-    return float(np.exp(np.mean([np.log(now[step] / then[step]) for step in now])))
+    """Return how many times longer a step took in probes than when the profile was measured.
+
+    The median over steps: a single one that was disturbed says nothing of a cell's thousand.
+    """
+    then = whole_s(measured)
+    return float(np.median([line["whole_s"] / then[Step(**line["step"])] for line in probes]))
 
 
 def dearer(costs: StepCosts, times: float) -> StepCosts:

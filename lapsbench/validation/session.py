@@ -11,6 +11,8 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.executor import Executor
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lapsbench.core import Outcome, Profile, Workload
+    from lapsbench.core import Bytes, Outcome, Profile, Workload
     from lapsbench.execution.wanted import Prepared, Serve, Wanted
     from lapsbench.scenario import Scenario
     from lapsbench.sim.cost import StepCosts
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from lapsbench.validation.comparing import Pair
     from lapsbench.vllm.wanted import Step
 
+SAMPLE = 1021
+"""Of recordings, drawn on while steps are timed."""
 DRIFTED = 0.03
 """Probes this far from the profile are said."""
 
@@ -146,7 +150,8 @@ class Session:
         self.out.mkdir(parents=True, exist_ok=True)
         plan, _ = plan_of(asked)
         grid = grid_of(plan.trace, plan.engine, preempts=any(policy.preemptive for policy in plan.policies))
-        measure = Measure(self.wanted, prepared, plan.engine, max(grid.longest, longest_of(plan.trace, plan.engine)))
+        longest = max(grid.longest, longest_of(plan.trace, plan.engine))
+        measure = Measure(self.wanted, prepared, plan.engine, longest, self._accept_runs())
         with ExitStack() as held:
 
             def bench() -> Bench:
@@ -176,6 +181,12 @@ class Session:
             with closing(Comparing(executor, factors, prices, self.out / "simulated")) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs))
+
+    def _accept_runs(self) -> Bytes:
+        """Return a sample of the recordings that are imposed."""
+        bank = open_profile(self.bank).bank
+        runs = np.zeros(1, np.uint8) if bank is None else bank.accept_runs
+        return runs[np.linspace(0, len(runs) - 1, SAMPLE).astype(np.int64)]
 
     def _identity(self, grid: Grid, measure: Measure) -> dict[str, Any]:
         """Return what measured steps depend on."""

@@ -27,7 +27,7 @@ from lapsbench.vllm.composing import Taken
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from lapsbench.core import Policy
+    from lapsbench.core import Bytes, Policy
     from lapsbench.execution.wanted import Serve
     from lapsbench.validation.asked import Measure
 
@@ -41,7 +41,7 @@ class TorchBench:
     def __init__(self, asked: Measure) -> None:
         wanted, self.engine, self.longest = asked.wanted, asked.engine, asked.longest
         policy, costs = find("fcfs"), step_costs(_unpriced(asked.engine.draft_tokens), asked.engine)
-        self.work = _nobody(MOST_SENT, asked.longest)
+        self.work = _nobody(MOST_SENT, asked.longest, asked.accept_runs)
         serving = TorchServing(
             target=wanted.target,
             draft=wanted.draft,
@@ -158,9 +158,9 @@ class TorchBench:
         return Taken(taken.whole_s, taken.target_s + taken.draft_s - drafted_s, drafted_s)
 
 
-def _nobody(requests: int, longest: int) -> Workload:
-    """Return a workload to be filled in, in which no draft is ever accepted."""
-    ones, zeros = np.ones(requests, np.int32), np.zeros(requests)
+def _nobody(requests: int, longest: int, accept_runs: Bytes) -> Workload:
+    """Return a workload to be filled in; who drafts has half of the runs accepted, beginning anywhere in the others."""
+    ones, zeros, half = np.ones(requests, np.int32), np.zeros(requests), (len(accept_runs) + 1) // 2
     return Workload(
         arrival_s=zeros.copy(),
         prompt_tokens=ones.copy(),
@@ -169,10 +169,10 @@ def _nobody(requests: int, longest: int) -> Workload:
         predicted_class=np.zeros(requests, np.int32),
         client=np.zeros(requests, np.int32),
         clients=1,
-        recording_start=np.zeros(requests, np.int64),
-        recording_tokens=ones.copy(),
+        recording_start=np.arange(requests) % (len(accept_runs) - half + 1),
+        recording_tokens=half * ones,
         recording_shift=np.zeros(requests, np.int32),
-        accept_runs=np.zeros(1, np.uint8),
+        accept_runs=accept_runs,
     )
 
 

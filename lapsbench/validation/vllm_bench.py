@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lapsbench.execution.engines import vllm_serving
 from lapsbench.serving.prompts import FIRST_TOKEN
 from lapsbench.vllm.composing import Composed, Shape
-from lapsbench.vllm.fixed import Fixed
 from lapsbench.vllm.imposed import Imposed, Recordings, obeyed
 from lapsbench.vllm.serve import options_of, serve_on
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lapsbench.core import Policy
     from lapsbench.execution.wanted import Serve
     from lapsbench.validation.asked import Measure
@@ -23,16 +25,16 @@ PROPOSER = f"{__name__}.Proposer"
 """As vLLM's `custom_class` wants it named."""
 
 
-class Proposer(Fixed):
-    """Drafts that are never accepted while steps are timed; as recordings say while a cell is served."""
+class Proposer(Imposed):
+    """Drafts as recordings say while a cell is served; without any, as many of them accepted as it is told to."""
 
-    def __init__(self, vllm_config: Any) -> None:
-        super().__init__(vllm_config)
-        self.imposed = Imposed(vllm_config)
+    accept_runs: Iterator[int] = itertools.repeat(0)
 
-    def propose(self, *args: Any, **more: Any) -> list[list[int]]:
-        """Return drafts for every row that emitted."""
-        return self.imposed.propose(*args, **more) if self.imposed.recordings else super().propose(*args, **more)
+    def drafted(self, first_token: int, context_tokens: int) -> list[int]:
+        """Return a request's drafts."""
+        if self.recordings is not None:
+            return super().drafted(first_token, context_tokens)
+        return self.marked(next(self.accept_runs))
 
 
 class VllmBench(Composed):
@@ -51,6 +53,8 @@ class VllmBench(Composed):
             proposer=PROPOSER,
         )
         super().__init__(shape, within=obeyed() if engine.draft_tokens else nullcontext())
+        if engine.draft_tokens:
+            self.proposer().accept_runs = itertools.cycle(asked.accept_runs.tolist())
 
     def serve(self, asked: Serve, policy: Policy) -> None:
         """Serve a cell as an engine of its own would, and be measured again after it."""
@@ -59,16 +63,18 @@ class VllmBench(Composed):
         scheduler.max_num_scheduled_tokens, before = self.shape.batched_tokens, scheduler.options
         scheduler.use(replace(before, **options_of(asked.work, asked.setup, serving)))
         scheduler.begin(os.devnull)  # so that warming up warms this policy
-        self.impose(Recordings(asked.work, FIRST_TOKEN))
+        if self.shape.drafts:
+            self.proposer().recordings = Recordings(asked.work, FIRST_TOKEN)
         try:
             serve_on(self.llm, asked.work, asked.setup, serving)
         finally:
-            self.impose(None)
+            if self.shape.drafts:
+                self.proposer().recordings = None
             self.llm.reset_prefix_cache()
             scheduler.use(before)
             scheduler.begin(os.devnull)
 
-    def impose(self, recordings: Recordings | None) -> None:
-        """Have rounds accept as recordings say."""
-        if self.shape.drafts:
-            self.core.model_executor.driver_worker.worker.model_runner.drafter.imposed.recordings = recordings
+    def proposer(self) -> Proposer:
+        """Return who drafts, if anybody does."""
+        drafter: Proposer = self.core.model_executor.driver_worker.worker.model_runner.drafter
+        return drafter

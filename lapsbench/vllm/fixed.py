@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-UNLIKELY = 6
+UNLIKELY = 7
 PROPOSER = f"{__name__}.Fixed"
 """As vLLM's `custom_class` wants it named."""
 

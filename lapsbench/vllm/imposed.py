@@ -41,7 +41,7 @@ class Imposed:
 
     def __init__(self, vllm_config: Any) -> None:
         self.drafts = vllm_config.speculative_config.num_speculative_tokens
-        self.recordings: Recordings = vllm_config.additional_config["lapsbench"].get("recordings")
+        self.recordings: Recordings | None = vllm_config.additional_config["lapsbench"].get("recordings")
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
         """Nothing drafts: there is no model."""
@@ -61,8 +61,12 @@ class Imposed:
 
     def drafted(self, first_token: int, context_tokens: int) -> list[int]:
         """Return a request's drafts, as many of them to be accepted as its recording says."""
+        assert self.recordings is not None  # noqa: S101 - whoever has none drafts in another way
         work, request = self.recordings.work, first_token - self.recordings.first_token
-        run = accepted(work, request, context_tokens - int(work.prompt_tokens[request]))
+        return self.marked(accepted(work, request, context_tokens - int(work.prompt_tokens[request])))
+
+    def marked(self, run: int) -> list[int]:
+        """Return drafts of which so many are to be accepted."""
         run = min(run, self.drafts)
         return [ACCEPTED] * run + [REJECTED] * (self.drafts - run)
 

@@ -11,8 +11,11 @@ from lapsbench.core import Costs
 from lapsbench.vllm.wanted import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from lapsbench.core import Floats
 
+    Middle = Callable[[Any], Any]
     Row = tuple[str, int, int, int, int, int]
 
 LEAST_S = 1e-9
@@ -26,7 +29,7 @@ class Lines(Protocol):
         """Return the lines of a kind."""
 
 
-def rows_of(parts: Lines) -> dict[Row, Floats]:
+def rows_of(parts: Lines, middle: Middle = np.median) -> dict[Row, Floats]:
     """Return the times of every point: what a step took, less what its other components are said to take."""
     steps: dict[Step, list[dict[str, float]]] = defaultdict(list)
     for line in parts.of("steps"):
@@ -43,7 +46,7 @@ def rows_of(parts: Lines) -> dict[Row, Floats]:
         drafting = {(line["rounds"], line["drafts"]): line["draft_s"] for line in found}
     rows: dict[Row, Floats] = {("overhead", size, 1, 0, 0, 0): np.array(times) for size, times in overhead.items()}
     rows |= {("draft", size, k, 0, 0, 0): np.array(times) for (size, k), times in drafting.items()}
-    known = {size: float(np.median(times)) for size, times in overhead.items()}
+    known = {size: float(middle(times)) for size, times in overhead.items()}
     for step, times in steps.items():
         if not step.rounds and step.drafts:
             continue  # prompts alone are as the engine without drafts has them
@@ -62,9 +65,9 @@ def _row(step: Step) -> Row:
     return "mixed", step.rounds, step.tokens, step.context, 1 + step.drafts, step.cached
 
 
-def costs_of(rows: dict[Row, Floats]) -> Costs:
-    """Return the medians."""
+def costs_of(rows: dict[Row, Floats], middle: Middle = np.median) -> Costs:
+    """Return the prices: medians, or what else is the middle of repeated times."""
     component, *sizes = zip(*rows, strict=True)
     batch, query, context, verify, cached = (np.array(size, np.int32) for size in sizes)
-    median = np.array([float(np.median(times)) for times in rows.values()])
-    return Costs(np.array(component, object), batch, query, context, np.maximum(median, LEAST_S), verify, cached)
+    time_s = np.array([float(middle(times)) for times in rows.values()])
+    return Costs(np.array(component, object), batch, query, context, np.maximum(time_s, LEAST_S), verify, cached)
