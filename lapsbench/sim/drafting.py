@@ -57,6 +57,8 @@ def scheduled(sim: Any, batch: int, context: float) -> int:
 @jit
 def ask(control: Any, sim: Any, batch: int, contexts: int, number: int) -> int:
     """Ask for the drafts of `batch` requests; `sim.asked_at` lists them where each is asked for. Return the most."""
+    if sim.by_schedule:
+        return scheduled(sim, batch, contexts / batch)
     view, context = step_at(sim.step_view_at, 0), contexts / batch
     view.now_s, view.number, view.batch, view.context_tokens = sim.now_s, number, batch, context
     view.scheduled = scheduled(sim, batch, context)

@@ -22,7 +22,7 @@ from lapsbench.drafts.registry import by_request, find
 from lapsbench.policies.past import ALL, bins
 from lapsbench.policies.registry import vllms_own
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
-from lapsbench.schedules import dense
+from lapsbench.schedules import BY_BATCH, dense
 from lapsbench.sim.cost import round_s
 from lapsbench.sim.memory import address, lines, records
 from lapsbench.sim.state import (
@@ -159,7 +159,7 @@ class Replay(Record):
             controller = find(engine.drafts)
             view["params"][0, : len(controller.parameters)] = list(controller.parameters.values())
             sim.for_each, sim.wants_costs = by_request(controller), reads(controller, "cost_s")
-            sim.wants_runs = controller.oracle
+            sim.wants_runs, sim.by_schedule = controller.oracle, engine.drafts == BY_BATCH
             sim.counts_places = reads(controller, "tried") or reads(controller, "passed")
             sim.counts_drafts = any(reads(controller, name) for name in DRAFTED)
             if sim.wants_costs:

@@ -202,6 +202,7 @@ RULES = (
     "mixes",  # rounds and chunks of a step have a price of their own
     "varies",  # the drafts of a step,
     "for_each",  # and each request has its own
+    "by_schedule",  # the schedule alone says: no controller need be asked
     "wants_costs",  # the controller reads what a round costs by drafts,
     "wants_runs",  # what requests would accept,
     "counts_places",  # what was accepted by place,
