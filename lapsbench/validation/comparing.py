@@ -100,22 +100,17 @@ class Comparing(Replayer):
         return None
 
     def _compare(
-        self,
-        cell: Cell,
-        work: Workload,
-        setup: Setup,
-        costs: StepCosts,
-        progress: Callable[[int], None],
+        self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
     ) -> Outcome:
         key, engine = self.executor.key(cell), self.plan.engine
-        costs = step_costs(self.prices, engine)
+        prices = step_costs(self.prices, engine)
         served, factor = self.executor.outcomes[key.key], self.factors[key.key]
 
-        def again(prices: StepCosts) -> Outcome:
-            return kernel.replay(work, engine, cell.policy, prices, replace(setup, system=setup.system.copy()))
+        def again(paid: StepCosts) -> Outcome:
+            return kernel.replay(work, engine, cell.policy, paid, replace(setup, system=setup.system.copy()))
 
-        simulated, corrected = again(costs), again(dearer(costs, factor))
-        same = proof(log_of(self.steps.load(key)), work, engine, cell.policy, costs, setup)
+        simulated, corrected = again(prices), again(dearer(prices, factor))
+        same = proof(log_of(self.steps.load(key)), work, engine, cell.policy, costs, setup, prices)
         sides = {
             name: times_of(work, outcome)
             for name, outcome in (("executed", served), ("simulated", simulated), ("corrected", corrected))

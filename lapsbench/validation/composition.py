@@ -130,10 +130,15 @@ class _Ideal(_Fed, Ideal):
         super().advance(step, dt)
 
 
-def proof(log: Log, work: Workload, engine: Engine, policy: Policy, costs: StepCosts, setup: Setup) -> Proof:
-    """Compose every step of a log once more."""
+def proof(
+    log: Log, work: Workload, engine: Engine, policy: Policy, costs: StepCosts, setup: Setup, prices: StepCosts
+) -> Proof:
+    """Compose every step of a log once more, and price it.
+
+    Policies that weigh what preempting costs weigh it by `costs`, as when it was served.
+    """
     twin = (_Vllm if engine.rules == "vllm" else _Ideal)(work, engine, policy, costs, setup)
-    twin.feed(log, costs, engine)
+    twin.feed(log, prices, engine)
     twin.run()
     same = [i for i, (ours, theirs) in enumerate(zip(twin.seen, log.sizes, strict=False)) if ours == theirs]
     taken_s, priced_s = dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.0)
