@@ -88,8 +88,8 @@ class Plan:
 
     @property
     def cells(self) -> list[Cell]:
-        """Every cell, the policies of one (load, seed) together."""
-        return [Cell(policy, load, seed) for load in self.loads for seed in self.seeds for policy in self.policies]
+        """Every cell, those of a seed together: they share its workload, and what drifts is alike for all loads."""
+        return [Cell(policy, load, seed) for seed in self.seeds for load in self.loads for policy in self.policies]
 
 
 @dataclass(frozen=True, slots=True)

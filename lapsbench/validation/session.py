@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from lapsbench.validation.comparing import Pair
     from lapsbench.vllm.wanted import Step
 
+FIRST = "first"
+"""The walk over the grid that loads, and what policies know, are made from."""
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 DRIFTED = 0.03
@@ -95,7 +97,7 @@ class Serving(Executor):
     def _serve(
         self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
     ) -> Outcome:
-        self.turn(f"{cell.load}, {cell.seed}")
+        self.turn(f"seed {cell.seed}")
         before = self.bench().measure(self.probe)
         outcome = super()._serve(cell, work, setup, costs, progress)
         key = self.key(cell).key
@@ -170,8 +172,8 @@ class Session:
             passes = Passes(self.out / "measured.json", self._identity(grid, measure))
             if not passes.lines():
                 self.say("measuring steps")
-                passes.keep("first", bench().measure(grid.sets()))
-            self._write("profile", passes.lines("first"), measure)
+                passes.keep(FIRST, bench().measure(grid.sets()))
+            self._write("profile", passes.lines(FIRST), measure)
             executor = held.enter_context(closing(Serving(self, bench, grid.probes(), turn)))
             self.say(f"serving {len(executor.plan.cells)} cells at k = {self.drafts}")
             executor.run(progress=progress)
