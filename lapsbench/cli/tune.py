@@ -99,16 +99,20 @@ def tune(
         raise failed_json
 
 
-def _asked(today: Path | None, given: dict[str, Any], over: list[str], minimize: str, limits: list[str], budget: str) -> Asked:
+def _asked(
+    today: Path | None, given: dict[str, Any], over: list[str], minimize: str, limits: list[str], budget: str
+) -> Asked:
     from lapsbench.errors import LapsbenchError
 
     try:
-        from lapsbench.tuning.asked import asked_of
         from lapsbench.tuning import search as _  # noqa: F401 - imports Optuna
+        from lapsbench.tuning.asked import asked_of
     except ModuleNotFoundError as error:
         if error.name != "optuna":
             raise
-        raise LapsbenchError("takes optuna, which is not installed", where="tune", hint="pip install 'lapsbench[tune]'") from error
+        raise LapsbenchError(
+            "takes optuna, which is not installed", where="tune", hint="pip install 'lapsbench[tune]'"
+        ) from error
     return asked_of(today, given, over=over, minimize=minimize, subject_to=limits, budget=budget)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
@@ -68,8 +68,7 @@ class Dimension:
     def suggest(self, trial: Trial) -> Value:
         """Return the value of a trial."""
         if self.choices:
-            value: Value = trial.suggest_categorical(self.name, self.choices)
-            return value
+            return cast("Value", trial.suggest_categorical(self.name, self.choices))
         log = self.low > 0 and self.high / self.low >= LOGARITHMIC
         if self.whole:
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=log)

@@ -56,7 +56,7 @@ class Proof:
     Attributes:
         best: what was chosen; None where nothing beat today's setting.
         closest: then, what came closest.
-        today_keeps_up: whether today's setting does, on held-out traffic.
+        keep_up: whether today's setting does on held-out traffic, and whether the best does.
     """
 
     today: Setting
@@ -65,7 +65,7 @@ class Proof:
     chosen_on: Side | None = None
     held_out: Side | None = None
     rivals: tuple[Rival, ...] = ()
-    today_keeps_up: bool = True
+    keep_up: tuple[bool, bool] = (True, True)
 
     @property
     def answer(self) -> Answer:
@@ -100,9 +100,12 @@ def finalists(trials: Sequence[Trial], looks: int) -> list[str]:
     return list(dict.fromkeys(each.setting for each in ordered))[: max(0, FINALISTS - ready)]
 
 
-def chosen(trials: Iterable[Trial], looks: int) -> Trial | None:
-    """Return the best of those looked at in full that beat today's; keeping the limits with whole intervals first."""
-    full = [each for each in trials if each.look == looks - 1 and each.keeps_up and beats(each)]
+def chosen(trials: Iterable[Trial], looks: int, *, growing: bool) -> Trial | None:
+    """Return the best of those looked at in full that beat today's; keeping the limits with whole intervals first.
+
+    `growing`: whether the queue grows under today's setting too; else nobody is chosen under whom it does.
+    """
+    full = [each for each in trials if each.look == looks - 1 and (each.keeps_up or growing) and beats(each)]
     proven = [each for each in full if all(limit.proven for limit in each.limits)]
     kept = proven or [each for each in full if each.beyond == 0]
     return min(kept, key=lambda each: each.ratio or 0.0, default=None)

@@ -90,7 +90,7 @@ def _drafting(engine: Engine) -> dict[str, Any]:
 
 def _left_out(policy: Policy, engine: Engine) -> Iterator[str]:
     if "@" in engine.schedule:
-        yield "vLLM's schedule has no bands of context, so the drafts are not those replayed: fewer follow the batch alone"
+        yield "vLLM's schedule knows no context, and this one does: it is not among these flags"
     elif engine.drafts not in ("", BY_BATCH):
         yield f"vLLM asks no controller, so drafts do not follow {engine.drafts}"
     if any("predicted length" in each for each in policy.knows):

@@ -161,7 +161,7 @@ class Space:
         if each.key == "draft_tokens" and self.base.drafts == BY_BATCH and "drafts" not in self._keys():
             raise UsageError("drafts follow a schedule today", where=where, hint=f"{FLAG} drafts=fixed|by-batch too")
         if each.key == "batched_tokens":
-            chosen["max_batch"] = max((max(d.ends) for d in self.settings if d.key == "max_batch"), default=self.base.max_batch)  # type: ignore[type-var] # noqa: E501
+            chosen["max_batch"] = self._most("max_batch")
         if each.key == "draft_tokens" and "drafts" in self._keys():
             chosen["drafts"] = FIXED
         scenario = self.base.model_copy(update={each.key: value})
@@ -176,6 +176,11 @@ class Space:
         if engine.draft_tokens > most:
             what = f"{self.profile.name} recorded acceptance up to {most} draft tokens"
             raise UsageError(what, where=where, hint=f"{most} at most")
+
+    def _most(self, key: str) -> int:
+        """Return the largest value of a whole number that may be tried, or today's."""
+        ends = next((each.ends for each in self.settings if each.key == key), (getattr(self.base, key),))
+        return max(int(end) for end in ends)
 
     def _keys(self) -> list[str]:
         return [each.key for each in self.settings]

@@ -68,7 +68,8 @@ def split(
 
     Args:
         trace: as it is in its file.
-        window, limit: what is taken of it at all, as `--window` and `--limit`.
+        window: what is taken of it at all, as `--window`.
+        limit: of that, as `--limit`.
         rate_rps: what every look is brought to; None: the trace's own clock.
         seeds: of the first half.
 

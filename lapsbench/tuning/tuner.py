@@ -72,9 +72,7 @@ class Tuner:
             self.bench.measure_capacity(part, scenario.seed)
             self.load = scenario.loads[0]
             self.rate_rps = scenario.rate if self.load is None else self.load * self.bench.capacity_rps
-            self.traffic = split(
-                self.plan.trace, scenario.window, scenario.limit, self.rate_rps, self.plan.seeds
-            )
+            self.traffic = split(self.plan.trace, scenario.window, scenario.limit, self.rate_rps, self.plan.seeds)
             self._measure_patience()
             for policy in (*self.space.policies_tried(), *map(find, RIVALS)):
                 compiled(policy)
@@ -82,7 +80,10 @@ class Tuner:
             self.close = held.pop_all().close
 
     def run(
-        self, jobs: int = 1, say: Callable[[str], None] = lambda _: None, progress: Callable[[float], None] | None = None
+        self,
+        jobs: int = 1,
+        say: Callable[[str], None] = lambda _: None,
+        progress: Callable[[float], None] | None = None,
     ) -> Proof:
         """Search, and prove what was found; what an earlier command has tried is not tried again."""
         tell = progress or (lambda _: None)
@@ -144,9 +145,7 @@ class Tuner:
         self.trials.add(results)
         return results
 
-    def _try(
-        self, setting: Setting, look: int, references: Mapping[str, Sequence[CellSummary]], phase: Phase
-    ) -> Trial:
+    def _try(self, setting: Setting, look: int, references: Mapping[str, Sequence[CellSummary]], phase: Phase) -> Trial:
         here = self.traffic.looks[look]
         cells = self._cells(setting, here)
         worth = against(cells, references["today"], self.asked.minimize)
@@ -199,7 +198,8 @@ class Tuner:
 
     def _proof(self, tried: Mapping[str, Setting]) -> Proof:
         looks, today = self.traffic.looks, self.space.today
-        found = chosen(self.trials.rows, len(looks))
+        growing = not keeps_up(self.references(self.traffic.whole)["today"], math.inf)
+        found = chosen(self.trials.rows, len(looks), growing=growing)
         if found is None:
             return Proof(today, None, closest(self.trials.rows, len(looks), today.key))
         best, held, metric = tried[found.setting], self.traffic.held_out, self.asked.minimize
@@ -225,5 +225,5 @@ class Tuner:
                 theirs = self._cells(best.under(policy), held)
                 judged = tuple(limit.judge(theirs, here) for limit in self.asked.limits)
                 rivals.append(Rival(policy, against(cells, theirs, metric), judged))
-        up = keeps_up(here["today"], math.inf)
-        return Proof(today, best, None, chosen_on, held_out, tuple(rivals), today_keeps_up=up)
+        keep_up = keeps_up(here["today"], math.inf), keeps_up(cells, math.inf)
+        return Proof(today, best, None, chosen_on, held_out, tuple(rivals), keep_up)

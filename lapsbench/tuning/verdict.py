@@ -37,21 +37,23 @@ def sentences(tuner: Tuner, proof: Proof) -> list[str]:
         return [_nothing(tuner, proof, metric, limits)]
     held, worth = proof.held_out.change, size(proof.held_out.change)
     if proof.answer == "overfitted":
-        return [
+        said = (
             f"Keep today's setting: {proof.best} changed {metric} by {change(proof.chosen_on.change)} where it was "
-            f"chosen, and by {change(held)} on held-out traffic, so what was found does not hold there."
-        ]
+            f"chosen, and by {change(held)} on held-out traffic: what was found does not hold there, it was overfitted."
+        )
+        return [said]
     if proof.answer == "broken":
-        return [
+        said = (
             f"Keep today's setting: {proof.best} has {metric} {worth} below {today} on held-out traffic, but breaks "
             f"{limits} there ({_limits(proof.held_out.limits)}). A tighter limit finds a setting with room to spare."
-        ]
+        )
+        return [said]
     kept = f", and keeps {limits} ({_limits(proof.held_out.limits)})" if limits else ""
     found = [f"Run {proof.best}: on held-out traffic {metric} is {worth} below {today}{kept}."]
     if not all(each.proven for each in proof.held_out.limits):
         found.append("The limit is kept by the value, not by its whole interval: not proven.")
-    if not proof.today_keeps_up:
-        found.append("Today's setting does not keep up there, so how far it falls behind depends on the trace's length.")
+    if not all(proof.keep_up):
+        found.append(_growing(*proof.keep_up))
     found.append(_overfitting(proof, metric))
     found += [_rival(each, metric, limits) for each in proof.rivals]
     return found
@@ -85,12 +87,13 @@ def _facts(tuner: Tuner, proof: Proof) -> Iterator[str]:
     scenario, rows = tuner.asked.scenario, tuner.trials.rows
     rate = "on its own clock" if tuner.rate_rps is None else f"at {tuner.rate_rps:.4g} requests a second"
     load = "" if tuner.load is None else f" (load {tuner.load:g} of today's setting)"
+    profile, full = tuner.plan.profile, sum(row.look == len(tuner.traffic.looks) - 1 for row in rows)
+    settings = len({row.setting for row in rows})
     lines = [
-        f"{tuner.plan.trace.name}: {tuner.requests:,} requests {rate}{load}; {scenario.engine} engine; "
-        f"{tuner.plan.profile.name}: {tuner.plan.profile.label}",
+        f"{tuner.plan.trace.name}: {tuner.requests:,} requests {rate}{load}; {scenario.engine} engine; {profile.name}",
+        f"       {profile.label}",
         f"today: {proof.today}",
-        f"tried: {len({row.setting for row in rows}):,} settings in {len(rows):,} trials, "
-        f"{sum(row.look == len(tuner.traffic.looks) - 1 for row in rows):,} of them on all of the traffic to choose on",
+        f"tried: {settings:,} settings in {len(rows):,} trials, {full:,} of them on all of the traffic to choose on",
     ]
     if proof.best is not None:
         lines.append(f"best:  {proof.best}")
@@ -125,6 +128,11 @@ def _nothing(tuner: Tuner, proof: Proof, metric: str, limits: str) -> str:
     found = Comparison(near.policy, "", None, tuner.asked.minimize, near.ratio, near.low, near.high, "seeds", 1)
     broken = f", and breaks it: {_limits(near.limits)}" if near.beyond else ""
     return f"{text} Closest came {near.policy}, {change(found)}{broken}."
+
+
+def _growing(today: bool, best: bool) -> str:  # noqa: FBT001 - who keeps up
+    who = "today's setting" if best else "the best" if today else "both settings"
+    return f"The queue grows under {who} on held-out traffic, so how large a gain is depends on the trace's length."
 
 
 def _overfitting(proof: Proof, metric: str) -> str:

@@ -21,8 +21,9 @@ def frontier_svg(points: Sequence[Row], x_title: str, y_title: str, limit: float
     """Draw settings as a picture that stands alone.
 
     Args:
-        points: `policy`, `setting` in words, `x` and `y`, as ratios to today's; `fits` says whether all limits are kept.
-        x_title, y_title: what these are.
+        points: `policy`, `setting` in words, `x` and `y`, as ratios to today's; `fits`: whether all limits are kept.
+        x_title: what x is.
+        y_title: what y is.
         limit: of x; None: nothing is limited.
         best: the point that was chosen.
     """
@@ -52,7 +53,9 @@ def frontier_svg(points: Sequence[Row], x_title: str, y_title: str, limit: float
     if best:
         layers.append(of["best"].mark_point(size=190, strokeWidth=1.5).encode(color=ink))
         layers.append(of["best"].mark_text(align="left", dx=11, dy=-9, fontSize=11).encode(text=alt.value("best")))
-    told = f"{y_title} against {x_title}, a point a setting; hollow ones break a limit; dashed: nothing beats these in both"
+    told = (
+        f"{y_title} against {x_title}, a point a setting; hollow: breaks a limit; dashed: nothing beats these in both"
+    )
     return vl_convert.vegalite_to_svg(json.dumps(look.finish(alt.layer(*layers), rows, 320, told)))
 
 
