@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,7 +78,8 @@ def tune(
     given = {name: value for name, value in flags.settings(locals() | {"policy": None}).items() if value is not None}
     asked = _asked(today, given, over or [], minimize, subject_to or [], budget)
     check_target(json_to)
-    with progress_bar(quiet=quiet) as bar:
+    with progress_bar(quiet=quiet) as bar, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of trials that were under way
         task = bar.add_task("reading", total=None)
 
         def say(text: str) -> None:

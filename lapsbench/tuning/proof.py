@@ -82,12 +82,14 @@ class Proof:
         return self.best if self.best is not None and self.answer == "better" else self.today
 
     @property
-    def differs(self) -> bool:
-        """Whether held-out traffic shows less of a gain than what it was chosen on, beyond both intervals."""
+    def differs(self) -> Literal["", "less", "more"]:
+        """Whether held-out traffic shows less of a gain than what it was chosen on, or more, beyond both intervals."""
         if self.chosen_on is None or self.held_out is None:
-            return False
+            return ""
         there, here = self.chosen_on.change, self.held_out.change
-        return there.high is not None and here.low is not None and here.low > there.high
+        if there.low is None or there.high is None or here.low is None or here.high is None:
+            return ""
+        return "less" if here.low > there.high else "more" if here.high < there.low else ""
 
 
 def finalists(trials: Sequence[Trial], looks: int) -> list[str]:

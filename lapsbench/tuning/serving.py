@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from lapsbench.core import CALIBRATION
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from lapsbench.tuning.traffic import Look
 
 VLLM_BLOCK_TOKENS = 16
+COLUMNS = 72
+"""Of JSON: flag, quotes and the backslash stand beside it."""
 LOOKUP = {"prompt_lookup_min": 2, "prompt_lookup_max": 4}
 IDEAL = "no vllm serve flags: these are the rules of the ideal engine, and no server's"
 
@@ -54,9 +57,19 @@ def serve_command(setting: Setting, engine: Engine) -> str:
         *([] if engine.prefix_cache else [["--no-enable-prefix-caching"]]),
         *([] if engine.block_tokens == VLLM_BLOCK_TOKENS else [["--block-size", str(engine.block_tokens)]]),
         *([["--max-model-len", str(engine.max_model_len)]] if engine.max_model_len else []),
-        *([["--speculative-config", json.dumps(_drafting(engine))]] if engine.draft_tokens else []),
+        *([["--speculative-config", _json(_drafting(engine))]] if engine.draft_tokens else []),
     ]
     return " \\\n  ".join(map(shlex.join, lines)) + "\n" + "".join(f"# {line}\n" for line in _left_out(policy, engine))
+
+
+def _json(value: dict[str, Any]) -> str:
+    """Return JSON in lines that fit a terminal, unless that would break a text of it."""
+    text = json.dumps(value)
+    lines = textwrap.fill(text, COLUMNS, break_long_words=False, break_on_hyphens=False, subsequent_indent="    ")
+    try:
+        return lines if json.loads(lines) == value else text
+    except ValueError:
+        return text
 
 
 def _scheduler(setting: Setting, policy: Policy, engine: Engine) -> list[list[str]]:
@@ -74,7 +87,7 @@ def _scheduler(setting: Setting, policy: Policy, engine: Engine) -> list[list[st
     name = "AsyncScheduler" if engine.scheduling == "async" else "Scheduler"
     return [
         ["--scheduler-cls", f"lapsbench.vllm.{name}"],
-        ["--additional-config", json.dumps({"lapsbench": options})],
+        ["--additional-config", _json({"lapsbench": options})],
     ]
 
 

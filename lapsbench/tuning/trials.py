@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,13 +13,15 @@ from lapsbench.schema import TRIALS, read_parquet, write_parquet
 from lapsbench.tuning.limits import Judged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lapsbench.tuning.space import Setting
 
 Phase = Literal["search", "final"]
 KIND = "trials"
+EVERY_S = 2.0
+"""Between two times that the file is written, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Trial:
 
 
 class TrialsFile:
-    """`trials.parquet`: the search's trials in order, then those of the final.
+    """`trials.parquet`: the search's trials in order, then those of the final. What is finished is there in seconds.
 
     Attributes:
         rows: what this command has so far.
@@ -70,20 +73,28 @@ class TrialsFile:
         self.path, self.rows = path, list[Trial]()
         self._known = {(each.setting, each.look): each for each in _read(path)}
         self.resumed = 0
+        self._written = time.monotonic()
 
     def known(self, setting: Setting, look: int) -> Trial | None:
         """Return a trial that an earlier command finished."""
         return self._known.get((setting.key, look))
 
-    def add(self, trials: Iterable[Trial]) -> None:
-        """Keep finished trials, on disk at once; those of an earlier command that may still be asked for stay there."""
-        self.rows += trials
+    def add(self, trial: Trial) -> None:
+        """Keep a finished trial; writing the file for each would take ever longer."""
+        self.rows.append(trial)
+        if time.monotonic() > self._written + EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what there is; those of an earlier command that may still be asked for stay there."""
         asked = {(each.setting, each.look) for each in self.rows}
         self._write([*self.rows, *(each for key, each in self._known.items() if key not in asked)])
+        self._written = time.monotonic()
 
-    def close(self) -> None:
+    def settle(self) -> None:
         """Leave what this command asked for, and nothing else."""
-        self._write(self.rows)
+        self._known = {(each.setting, each.look): each for each in self.rows}
+        self.flush()
 
     def _write(self, rows: Sequence[Trial]) -> None:
         if self.path is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,7 @@ class Tuner:
             # before anything is compiled or replayed: a bad --out should fail at once
             self.folder = held.enter_context(TuneFolder(out, key_of(asked, self.plan, self.space)))
             self.trials = TrialsFile(self.folder.path / "trials.parquet")
+            held.callback(self.trials.flush)
             part = cut(self.plan.trace, window=scenario.window, limit=scenario.limit)
             self.requests = len(part)
             self.bench = Bench(
@@ -104,7 +105,7 @@ class Tuner:
         tried = search(self.space, len(looks), evaluate, self.asked.scenario.seed)
         say("looking at the best in full")
         self._evaluate([tried[key] for key in finalists(self.trials.rows, len(looks))], len(looks) - 1, "final", jobs)
-        self.trials.close()
+        self.trials.settle()
         say("replaying held-out traffic")
         return self._proof(tried)
 
@@ -133,16 +134,16 @@ class Tuner:
         here = self.traffic.looks[look]
         references, began = self.references(here) if new else {}, time.monotonic()
         tasks = (delayed(self._try)(each, look, references, phase) for each in new)
-        done = {each.setting: each for each in Parallel(n_jobs=jobs, prefer="threads")(tasks)}
-        self.asked.budget.took(len(new) * here.requests, time.monotonic() - began)
         results = []
-        for setting in settings:
-            if (old := known[setting.key]) is not None:
-                self.trials.resumed += 1
-                results.append(replace(old, phase=phase))
-            else:
-                results.append(done[setting.key])
-        self.trials.add(results)
+        with closing(Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)) as done:
+            for setting in settings:
+                old = known[setting.key]
+                trial = next(done) if old is None else replace(old, phase=phase)
+                self.trials.resumed += old is not None
+                self.trials.add(trial)
+                results.append(trial)
+            next(done, None)  # lets joblib end as it wants to
+        self.asked.budget.took(len(new) * here.requests, time.monotonic() - began)
         return results
 
     def _try(self, setting: Setting, look: int, references: Mapping[str, Sequence[CellSummary]], phase: Phase) -> Trial:

@@ -31,7 +31,7 @@ def text(tuner: Tuner, proof: Proof) -> str:
 
 def sentences(tuner: Tuner, proof: Proof) -> list[str]:
     """Return the sentences people come for."""
-    limits = listed([limit.text for limit in tuner.asked.limits])
+    limits = listed([limit.text for limit in tuner.asked.limits]) if tuner.asked.limits else ""
     metric, today = short_name(tuner.asked.minimize), f"today's {proof.today.policy}"
     if proof.best is None or proof.held_out is None or proof.chosen_on is None:
         return [_nothing(tuner, proof, metric, limits)]
@@ -139,12 +139,14 @@ def _overfitting(proof: Proof, metric: str) -> str:
     if proof.chosen_on is None or proof.held_out is None:
         return ""
     there, here = change(proof.chosen_on.change), change(proof.held_out.change)
-    if proof.differs:
+    if proof.differs == "less":
         return (
-            f"It was overfitted, or the traffic differs: {metric} changed by {there} where it was chosen, and by less, "
-            f"{here}, on held-out traffic. Count on the latter."
+            f"The two differ: {metric} {there} where it was chosen, but {here} on held-out traffic. Some of it was "
+            "fitted to the former, or the traffic differs: count on the latter."
         )
-    return f"Chosen and held-out traffic agree that far: {there}, and {here}."
+    if proof.differs == "more":
+        return f"The two differ: {metric} {there} where it was chosen, and {here}, more, on held-out traffic."
+    return f"The two agree: {metric} {there} where it was chosen, {here} on held-out traffic."
 
 
 def _rival(rival: Rival, metric: str, limits: str) -> str:
@@ -170,7 +172,9 @@ def _limits(judged: Sequence[Judged]) -> str:
 def _number(each: Judged) -> str:
     if each.value is None:
         return "undefined"
-    return f"{each.value:.3g}" if each.low is None else f"{each.value:.3g} [{each.low:.3g} to {each.high:.3g}]"
+    if each.low is None or each.high is None:
+        return f"{each.value:#.3g}"
+    return f"{each.value:#.3g} [{each.low:#.3g} to {each.high:#.3g}]"
 
 
 def _amount(value: float | None, metric: str) -> str:
