@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -203,6 +204,15 @@ def test_ctrl_c_keeps_finished_trials(tuned, tmp_path):
     more = lapsbench(COMMAND.replace(" -q", ""), tmp_path).fine()
     assert re.search(r"resumed: \d+ of \d+ trials", more.err)
     assert written(tmp_path / "tuned") == written(tuned[0] / "tuned")
+
+
+def test_the_command_of_the_docs_runs_as_printed(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "tune.md").read_text()
+    printed = re.search(r"lapsbench (tune (?:.*\\\n)+.*)", text)[1].replace("\\\n", " ")
+    made = "traces make my.csv --requests 1200"
+    lapsbench(made, tmp_path).fine()
+    line = printed.replace("--profile mine", "--max-batch 16 --repeats 2").replace("--budget 10m", "--budget 8")
+    assert "held-out traffic" in lapsbench(f"{line} -q", tmp_path).fine().out
 
 
 # what is wrong -------------------------------------------------------------------------------------------------------

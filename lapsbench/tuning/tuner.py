@@ -29,12 +29,13 @@ from lapsbench.tuning.traffic import split
 from lapsbench.tuning.trials import Trial, TrialsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.sim.sweep import Plan
     from lapsbench.tuning.asked import Asked
+    from lapsbench.tuning.limits import Judged
     from lapsbench.tuning.space import Setting
     from lapsbench.tuning.traffic import Look
     from lapsbench.tuning.trials import Phase
@@ -164,7 +165,7 @@ class Tuner:
             low=worth.low,
             high=worth.high,
             tail=against(cells, references["today"], "jct_p99_s").ratio,
-            limits=tuple(limit.judge(cells, references) for limit in self.asked.limits),
+            limits=self._judged(cells, references),
         )
 
     def _cells(self, setting: Setting, look: Look) -> tuple[CellSummary, ...]:
@@ -183,9 +184,9 @@ class Tuner:
 
     def _measure_patience(self) -> None:
         """Find the patience of policies that were given none: a setting that is to be run needs a number."""
-        policies = [find(self.space.base.policies[0]), *self.space.policies_tried()]
         varied = {each.policy for each in self.space.constants if each.key == PATIENCE}
-        asking = [policy for policy in policies if wants_today(policy) and policy.name not in varied]
+        left = [policy for policy in self.space.policies_tried() if policy.name not in varied]
+        asking = [policy for policy in (find(self.space.base.policies[0]), *left) if wants_today(policy)]
         if not asking:
             return
         today = self.bench.measure_today(self.traffic.whole)
@@ -198,14 +199,13 @@ class Tuner:
             )
 
     def _proof(self, tried: Mapping[str, Setting]) -> Proof:
-        looks, today = self.traffic.looks, self.space.today
-        growing = not keeps_up(self.references(self.traffic.whole)["today"], math.inf)
-        found = chosen(self.trials.rows, len(looks), growing=growing)
+        looks, today, rows = len(self.traffic.looks), self.space.today, self.trials.rows
+        there = self.references(self.traffic.whole)
+        found = chosen(rows, looks, growing=not keeps_up(there["today"], math.inf))
         if found is None:
-            return Proof(today, None, closest(self.trials.rows, len(looks), today.key))
+            return Proof(today, None, closest(rows, looks, today.key))
         best, held, metric = tried[found.setting], self.traffic.held_out, self.asked.minimize
-        there, here = self.references(self.traffic.whole), self.references(held)
-        cells = self._cells(best, held)
+        here, cells = self.references(held), self._cells(best, held)
         chosen_on = Side(
             self.traffic.whole,
             pooled(there["today"], metric).value,
@@ -218,13 +218,23 @@ class Tuner:
             pooled(here["today"], metric).value,
             pooled(cells, metric).value,
             against(cells, here["today"], metric),
-            tuple(limit.judge(cells, here) for limit in self.asked.limits),
+            self._judged(cells, here),
         )
-        rivals = []
-        for policy in RIVALS:
-            if best.policy != policy and best.under(policy).key != today.key:
-                theirs = self._cells(best.under(policy), held)
-                judged = tuple(limit.judge(theirs, here) for limit in self.asked.limits)
-                rivals.append(Rival(policy, against(cells, theirs, metric), judged))
+        rivals = tuple(self._rivals(best, cells))
         keep_up = keeps_up(here["today"], math.inf), keeps_up(cells, math.inf)
-        return Proof(today, best, None, chosen_on, held_out, tuple(rivals), keep_up)
+        return Proof(today, best, None, chosen_on, held_out, rivals, keep_up)
+
+    def _rivals(self, best: Setting, cells: Sequence[CellSummary]) -> Iterator[Rival]:
+        """Hold the best against others in its place, unless one of them is what runs today."""
+        held = self.traffic.held_out
+        for policy in RIVALS:
+            other = best.under(policy)
+            if other.key not in (best.key, self.space.today.key):
+                theirs = self._cells(other, held)
+                judged = self._judged(theirs, self.references(held))
+                yield Rival(policy, against(cells, theirs, self.asked.minimize), judged)
+
+    def _judged(
+        self, cells: Sequence[CellSummary], references: Mapping[str, Sequence[CellSummary]]
+    ) -> tuple[Judged, ...]:
+        return tuple(limit.judge(cells, references) for limit in self.asked.limits)
