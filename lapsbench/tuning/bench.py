@@ -63,7 +63,7 @@ class Bench:
         self.profile, self.predictor, self.history, self.slo, self.engine = profile, predictor, history, slo, engine
         self.capacity_rps, self.fcfs_p99_s = math.nan, math.nan
         self._engines: dict[Engine, _Ready] = {}
-        self._works: dict[tuple[str, int], tuple[Workload, int]] = {}
+        self._works: dict[tuple[tuple[float, float], int], tuple[Workload, int]] = {}
         self._lock = threading.RLock()
 
     def measure_capacity(self, trace: Trace, seed: int) -> None:
@@ -121,7 +121,7 @@ class Bench:
 
     def _work(self, look: Look, seed: int) -> tuple[Workload, int]:
         """Return a look's requests with the acceptance and predictions of a seed, and how many are warm-up."""
-        key = look.name, seed
+        key = look.window, seed
         with self._lock:
             if key not in self._works:
                 work = workload(look.trace, self.profile, self._drafting(), self.predictor, seed)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lapsbench.metrics.choice import keeps_up
 from lapsbench.metrics.comparison import Comparison
 from lapsbench.metrics.wording import finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
+    from lapsbench.tuning.judging import Judge
     from lapsbench.tuning.limits import Judged
     from lapsbench.tuning.space import Setting
     from lapsbench.tuning.traffic import Look
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
 RIVALS = ("fcfs", "srpt")
 """Policies that the best setting is held against in its own batch and drafts: what of it is the policy's doing?"""
-FINALISTS = 3
-"""So many settings at least are looked at in full, where that many keep the constraints."""
-
 Answer = Literal["better", "nothing", "overfitted", "broken"]
 
 
@@ -42,11 +40,20 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """The best setting under another policy, on held-out traffic; `change`: the best over it."""
+    """A policy beside another in the same batch and drafts; `change`: of one over the other."""
 
     policy: str
     change: Comparison
     limits: tuple[Judged, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen, and its trial; `plainer`: the policy that fcfs took the place of."""
+
+    setting: Setting
+    trial: Trial
+    plainer: Rival | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +63,7 @@ class Proof:
     Attributes:
         best: what was chosen; None where nothing beat today's setting.
         closest: then, what came closest.
+        plainer: of the policy that was first found, and is not shown to beat fcfs in its place where it was chosen.
         keep_up: whether today's setting does on held-out traffic, and whether the best does.
     """
 
@@ -66,6 +74,7 @@ class Proof:
     held_out: Side | None = None
     rivals: tuple[Rival, ...] = ()
     keep_up: tuple[bool, bool] = (True, True)
+    plainer: Rival | None = None
 
     @property
     def answer(self) -> Answer:
@@ -92,37 +101,29 @@ class Proof:
         return "less" if here.low > there.high else "more" if here.high < there.low else ""
 
 
-def finalists(trials: Sequence[Trial], looks: int) -> list[str]:
-    """Return the settings that have yet to be looked at in full: the most looked at first, of these the best."""
-    last = looks - 1
-    full = {each.setting for each in trials if each.look == last}
-    ready = sum(each.beyond == 0 and each.ratio is not None for each in trials if each.look == last)
-    others = [each for each in trials if each.setting not in full and each.ratio is not None]
-    ordered = sorted(others, key=lambda each: (-each.look, each.score))
-    return list(dict.fromkeys(each.setting for each in ordered))[: max(0, FINALISTS - ready)]
-
-
-def chosen(trials: Iterable[Trial], looks: int, *, growing: bool) -> Trial | None:
-    """Return the best of those looked at in full that beat today's; keeping the limits with whole intervals first.
-
-    `growing`: whether the queue grows under today's setting too; else nobody is chosen under whom it does.
-    """
-    full = [each for each in trials if each.look == looks - 1 and (each.keeps_up or growing) and beats(each)]
-    proven = [each for each in full if all(limit.proven for limit in each.limits)]
-    kept = proven or [each for each in full if each.beyond == 0]
-    return min(kept, key=lambda each: each.ratio or 0.0, default=None)
-
-
-def closest(trials: Iterable[Trial], looks: int, today: str) -> Trial | None:
-    """Return who came closest to beating today's, of those looked at in full."""
-    full = [each for each in trials if each.look == looks - 1 and each.ratio is not None and each.setting != today]
-    return min(full, key=lambda each: each.score, default=None)
-
-
-def beats(trial: Trial) -> bool:
-    """Whether it is shown to be better than today's: with its interval, where it has one."""
-    bound = trial.high if trial.high is not None else trial.ratio
-    return bound is not None and bound < 1
+def proven(judge: Judge, found: Chosen) -> Proof:
+    """Replay what was chosen on held-out traffic, beside today's setting and its rivals."""
+    today, best, trial = judge.space.today, found.setting, found.trial
+    whole, held = judge.traffic.whole, judge.traffic.held_out
+    there, here, cells = judge.references(whole)["today"], judge.references(held)["today"], judge.cells(best, held)
+    compared = comparison_of(trial, today.policy, judge.asked.minimize)
+    rivals = []
+    for policy in RIVALS:
+        other = best.under(policy)
+        if other.key not in (best.key, today.key):
+            theirs = judge.cells(other, held)
+            rivals.append(Rival(policy, judge.change(cells, theirs), judge.limits(theirs, held)))
+    return Proof(
+        today,
+        best,
+        chosen_on=Side(whole, judge.value(there), trial.value, compared, trial.limits),
+        held_out=Side(
+            held, judge.value(here), judge.value(cells), judge.change(cells, here), judge.limits(cells, held)
+        ),
+        rivals=tuple(rivals),
+        keep_up=(keeps_up(here, math.inf), keeps_up(cells, math.inf)),
+        plainer=found.plainer,
+    )
 
 
 def comparison_of(trial: Trial, today: str, metric: str) -> Comparison:

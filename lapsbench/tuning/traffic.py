@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 LEAST = 200
 """Requests of a part: of fewer, no queue can be judged to grow or not."""
-FIRST, STEP = 500, 4
-"""Requests of the shortest look at least, and how much longer each is than the one before."""
+FIRST, STEP = 2000, 4
+"""Requests of the shortest look at least, where there are more, and how much longer each is than the one before. Of a few
+hundred no queue was seen, so drafts alone were chosen by; and they took as long, for what does not depend on length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,12 @@ def split(
 
     ends = [int(starts[np.searchsorted(starts, first + length)]) for length in _lengths(middle - first)]
     looks = [look(f"first {end - first}", first, end, seeds[:1]) for end in ends]
+    looks += [look("one seed", first, middle, seeds[:1])] if len(seeds) > 1 else []
     held = tuple(seed + len(seeds) for seed in seeds)
     return Traffic((*looks, look("chosen on", first, middle, seeds)), look("held out", middle, last, held))
 
 
 def _lengths(whole: int) -> Iterator[int]:
     """Yield the lengths of looks that are shorter than the whole part, shortest first."""
-    lengths = [whole // STEP**power for power in (2, 1)]
-    yield from (length for length in lengths if length >= FIRST)
+    power = int(math.log(max(whole / FIRST, 1), STEP) + 1e-9)
+    yield from (whole // STEP**each for each in range(power, 0, -1))

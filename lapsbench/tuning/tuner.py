@@ -12,7 +12,6 @@ from joblib import Parallel, delayed
 
 from lapsbench.errors import UsageError
 from lapsbench.metrics.choice import PLAIN, keeps_up
-from lapsbench.metrics.pool import pooled
 from lapsbench.planning import plan, settled
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import find
@@ -20,22 +19,21 @@ from lapsbench.policies.uses import wants_today
 from lapsbench.policies.work import OF_TODAY
 from lapsbench.traces.shape import cut
 from lapsbench.tuning.bench import Bench
+from lapsbench.tuning.choosing import FINALISTS, beats, chosen, closest, finalists, matters
 from lapsbench.tuning.folder import TuneFolder, key_of
-from lapsbench.tuning.limits import against
-from lapsbench.tuning.proof import FINALISTS, RIVALS, Proof, Rival, Side, chosen, closest, comparison_of, finalists
+from lapsbench.tuning.judging import Judge
+from lapsbench.tuning.proof import RIVALS, Chosen, Proof, Rival, proven
 from lapsbench.tuning.search import search
 from lapsbench.tuning.space import PATIENCE, Space
 from lapsbench.tuning.traffic import split
 from lapsbench.tuning.trials import Trial, TrialsFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from lapsbench.metrics.summary import CellSummary
     from lapsbench.sim.sweep import Plan
     from lapsbench.tuning.asked import Asked
-    from lapsbench.tuning.limits import Judged
     from lapsbench.tuning.space import Setting
     from lapsbench.tuning.traffic import Look
     from lapsbench.tuning.trials import Phase
@@ -78,7 +76,7 @@ class Tuner:
             self._measure_patience()
             for policy in (*self.space.policies_tried(), *map(find, RIVALS)):
                 compiled(policy)
-            self._references: dict[str, Mapping[str, Sequence[CellSummary]]] = {}
+            self.judge = Judge(asked, self.space, self.traffic, self.bench)
             self.close = held.pop_all().close
 
     def run(
@@ -106,9 +104,13 @@ class Tuner:
         tried = search(self.space, len(looks), evaluate, self.asked.scenario.seed)
         say("looking at the best in full")
         self._evaluate([tried[key] for key in finalists(self.trials.rows, len(looks))], len(looks) - 1, "final", jobs)
+        best = self._chosen(tried, jobs)
         self.trials.settle()
         say("replaying held-out traffic")
-        return self._proof(tried)
+        today = self.space.today
+        if best is None:
+            return Proof(today, None, closest(self.trials.rows, len(looks), today.key))
+        return proven(self.judge, best)
 
     @property
     def remarks(self) -> list[str]:
@@ -122,19 +124,21 @@ class Tuner:
     def _allowed(self, group: Sequence[Setting], look: Look) -> int:
         """Return how many of a group the budget still has room for."""
         traffic, done = self.traffic, len(self.trials.rows)
-        rest = FINALISTS * traffic.whole.requests + (2 + len(RIVALS)) * traffic.held_out.requests
+        rest = (FINALISTS + 3) * traffic.whole.requests + (2 + len(RIVALS)) * traffic.held_out.requests
         room = [
             self.asked.budget.allows(done + place, (place + 1) * look.requests, rest) for place in range(len(group))
         ]
         return room.index(False) if False in room else len(group)
 
     def _evaluate(self, settings: Sequence[Setting], look: int, phase: Phase, jobs: int) -> list[Trial]:
-        """Try settings side by side, unless they are known; what is finished is on disk when this returns."""
+        """Try settings side by side, unless they are known; what is finished is on disk in seconds."""
         known = {each.key: self.trials.known(each, look) for each in settings}
         new = [each for each in settings if known[each.key] is None]
         here = self.traffic.looks[look]
-        references, began = self.references(here) if new else {}, time.monotonic()
-        tasks = (delayed(self._try)(each, look, references, phase) for each in new)
+        if new:
+            self.judge.references(here)  # before several ask for them at once
+        began = time.monotonic()
+        tasks = (delayed(self.judge.trial)(each, look, phase) for each in new)
         results = []
         with closing(Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)) as done:
             for setting in settings:
@@ -147,40 +151,22 @@ class Tuner:
         self.asked.budget.took(len(new) * here.requests, time.monotonic() - began)
         return results
 
-    def _try(self, setting: Setting, look: int, references: Mapping[str, Sequence[CellSummary]], phase: Phase) -> Trial:
-        here = self.traffic.looks[look]
-        cells = self._cells(setting, here)
-        worth = against(cells, references["today"], self.asked.minimize)
-        partial = any(cell.unfinished for cell in cells)
-        return Trial(
-            phase=phase,
-            setting=setting.key,
-            policy=setting.policy,
-            look=look,
-            requests=len(here.trace),
-            seeds=len(here.seeds),
-            keeps_up=keeps_up(cells, math.inf),
-            value=None if partial else pooled(cells, self.asked.minimize).value,
-            ratio=worth.ratio,
-            low=worth.low,
-            high=worth.high,
-            tail=against(cells, references["today"], "jct_p99_s").ratio,
-            limits=self._judged(cells, references),
-        )
-
-    def _cells(self, setting: Setting, look: Look) -> tuple[CellSummary, ...]:
-        return self.bench.cells(self.space.engine(setting), setting.policy, look)
-
-    def references(self, look: Look) -> Mapping[str, Sequence[CellSummary]]:
-        """Return the cells of today's setting, and of fcfs on its engine, replayed once."""
-        if look.name not in self._references:
-            today = self.space.today
-            began = time.monotonic()
-            cells = self._cells(today, look)
-            fcfs = cells if today.policy == PLAIN else self._cells(today.under(PLAIN), look)
-            self.asked.budget.took(look.requests * (1 + (fcfs is not cells)), time.monotonic() - began)
-            self._references[look.name] = {"today": cells, "fcfs": fcfs}
-        return self._references[look.name]
+    def _chosen(self, tried: Mapping[str, Setting], jobs: int) -> Chosen | None:
+        """Choose among what was looked at in full; where the policy makes no difference, fcfs in its place."""
+        last, whole = len(self.traffic.looks) - 1, self.traffic.whole
+        growing = not keeps_up(self.judge.references(whole)["today"], math.inf)
+        found = chosen(self.trials.rows, last + 1, growing=growing)
+        if found is None:
+            return None
+        setting = tried[found.setting]
+        if setting.policy == PLAIN:
+            return Chosen(setting, found)
+        plain = setting.under(PLAIN)
+        (trial,) = self._evaluate([plain], last, "final", jobs)
+        change = self.judge.change(self.judge.cells(setting, whole), self.judge.cells(plain, whole))
+        if matters(change) or trial.beyond or not beats(trial):
+            return Chosen(setting, found)
+        return Chosen(plain, trial, Rival(setting.policy, change, found.limits))
 
     def _measure_patience(self) -> None:
         """Find the patience of policies that were given none: a setting that is to be run needs a number."""
@@ -197,44 +183,3 @@ class Tuner:
                 where=f"policy {asking[0].name}",
                 hint=f'--over "{asking[0].name}:{PATIENCE}=5..60"',
             )
-
-    def _proof(self, tried: Mapping[str, Setting]) -> Proof:
-        looks, today, rows = len(self.traffic.looks), self.space.today, self.trials.rows
-        there = self.references(self.traffic.whole)
-        found = chosen(rows, looks, growing=not keeps_up(there["today"], math.inf))
-        if found is None:
-            return Proof(today, None, closest(rows, looks, today.key))
-        best, held, metric = tried[found.setting], self.traffic.held_out, self.asked.minimize
-        here, cells = self.references(held), self._cells(best, held)
-        chosen_on = Side(
-            self.traffic.whole,
-            pooled(there["today"], metric).value,
-            found.value,
-            comparison_of(found, today.policy, metric),
-            found.limits,
-        )
-        held_out = Side(
-            held,
-            pooled(here["today"], metric).value,
-            pooled(cells, metric).value,
-            against(cells, here["today"], metric),
-            self._judged(cells, here),
-        )
-        rivals = tuple(self._rivals(best, cells))
-        keep_up = keeps_up(here["today"], math.inf), keeps_up(cells, math.inf)
-        return Proof(today, best, None, chosen_on, held_out, rivals, keep_up)
-
-    def _rivals(self, best: Setting, cells: Sequence[CellSummary]) -> Iterator[Rival]:
-        """Hold the best against others in its place, unless one of them is what runs today."""
-        held = self.traffic.held_out
-        for policy in RIVALS:
-            other = best.under(policy)
-            if other.key not in (best.key, self.space.today.key):
-                theirs = self._cells(other, held)
-                judged = self._judged(theirs, self.references(held))
-                yield Rival(policy, against(cells, theirs, self.asked.minimize), judged)
-
-    def _judged(
-        self, cells: Sequence[CellSummary], references: Mapping[str, Sequence[CellSummary]]
-    ) -> tuple[Judged, ...]:
-        return tuple(limit.judge(cells, references) for limit in self.asked.limits)

@@ -55,6 +55,11 @@ def sentences(tuner: Tuner, proof: Proof) -> list[str]:
     if not all(proof.keep_up):
         found.append(_growing(*proof.keep_up))
     found.append(_overfitting(proof, metric))
+    if proof.plainer is not None:
+        found.append(
+            f"No policy is shown to beat fcfs with this batch and these drafts where it was chosen (the lowest, "
+            f"{proof.plainer.policy}: {change(proof.plainer.change)}), so fcfs stays: what gains is the rest."
+        )
     found += [_rival(each, metric, limits) for each in proof.rivals]
     return found
 
