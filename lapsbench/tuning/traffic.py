@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LEAST = 200
 """Requests of a part: of fewer, no queue can be judged to grow or not."""
 FIRST, STEP = 2000, 4
-"""Requests of the shortest look at least, where there are more, and how much longer each is than the one before. Of a few
-hundred no queue was seen, so drafts alone were chosen by; and they took as long, for what does not depend on length."""
+"""Requests of the shortest look at least, where there are more, and how much longer each is than the one before. Of a
+few hundred no queue was seen, so drafts alone were chosen by; and they took as long, for what no length changes."""
 
 
 @dataclass(frozen=True, slots=True)

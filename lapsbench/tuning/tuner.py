@@ -159,7 +159,7 @@ class Tuner:
         if found is None:
             return None
         setting = tried[found.setting]
-        if setting.policy == PLAIN:
+        if self.space.policies is None or setting.policy in (PLAIN, self.space.today.policy):
             return Chosen(setting, found)
         plain = setting.under(PLAIN)
         (trial,) = self._evaluate([plain], last, "final", jobs)
