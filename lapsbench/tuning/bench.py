@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lapsbench.core import CALIBRATION
 from lapsbench.metrics.summary import summarize
@@ -65,6 +65,13 @@ class Bench:
         self._engines: dict[Engine, _Ready] = {}
         self._works: dict[tuple[tuple[float, float], int], tuple[Workload, int]] = {}
         self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel to another process without what is made there again."""
+        return vars(self) | {"_engines": {}, "_works": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"_lock": threading.RLock()})
 
     def measure_capacity(self, trace: Trace, seed: int) -> None:
         """Measure the capacity of today's engine under fcfs, in requests a second."""

@@ -12,24 +12,26 @@ if TYPE_CHECKING:
     from lapsbench.tuning.trials import Trial
     from lapsbench.tuning.tuner import Tuner
 
-Picture = tuple[list[dict[str, Any]], str, str, float | None, dict[str, Any] | None]
+Picture = tuple[list[dict[str, Any]], str, str, float | None, float | None, dict[str, Any] | None]
 
 
 def picture_of(tuner: Tuner, proof: Proof) -> Picture | None:
-    """Return points, titles of the axes, the limit, and the point that was chosen; None where there is no point."""
+    """Return points, titles of the axes, x of the limit and of today, and what was chosen; None without a point."""
     limit = next(iter(tuner.asked.limits), None)
     full = [row for row in tuner.trials.rows if row.look == len(tuner.traffic.looks) - 1]
     points = {row.setting: point for row in full if (point := _point(row, limited=limit is not None))}
     if not points:
         return None
-    x_title = "p99 of JCT over today's" if limit is None else _axis(limit.metric, limit.than)
-    y_title = f"{short_name(tuner.asked.minimize)} over today's"
+    x_title = "jct_p99 over today" if limit is None else _axis(limit.metric, limit.than)
+    y_title = f"{short_name(tuner.asked.minimize)} over today"
     best = points.get(proof.best.key) if proof.best else None
-    return list(points.values()), x_title, y_title, limit.limit if limit else None, best
+    here = tuner.judge.references(tuner.traffic.whole)
+    today = limit.judge(here["today"], here).value if limit else 1.0
+    return list(points.values()), x_title, y_title, limit.limit if limit else None, today, best
 
 
 def _axis(metric: str, than: str) -> str:
-    return f"{short_name(metric)} over {than}'s" if than else metric
+    return f"{short_name(metric)} over {'today' if than == 'today' else 'fcfs'}" if than else metric
 
 
 def _point(row: Trial, *, limited: bool) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from lapsbench.drafting import drafting_of
@@ -12,6 +11,7 @@ from lapsbench.drafts.registry import FIXED
 from lapsbench.engines import engine_of, misplaced
 from lapsbench.errors import UsageError
 from lapsbench.policies.registry import find, spec_of
+from lapsbench.policies.uses import wants_today
 from lapsbench.schedules import BY_BATCH, written
 from lapsbench.sim.best_drafts import ceiling, flat, schedule
 from lapsbench.tuning.over import FLAG, policy_of
@@ -81,7 +81,7 @@ class Space:
         self.constants = [each for each in dimensions if each.policy]
         self.policies = next((each for each in dimensions if each.key == "policy" and not each.policy), None)
         self.specs = [str(each) for each in self.policies.choices] if self.policies else [base.policies[0]]
-        self.drafted = cache(self._schedule)
+        self._schedules: dict[int, str] = {}
         self._check()
 
     @property
@@ -120,7 +120,7 @@ class Space:
     def _setting(self, spec: str, chosen: Mapping[str, Value]) -> Setting:
         update: dict[str, Any] = dict(chosen)
         if update.get("drafts", self.base.drafts if "max_batch" in update else None) == BY_BATCH:
-            update["draft_tokens"] = self.drafted(update.get("max_batch", self.base.max_batch))
+            update["draft_tokens"] = self._schedule(update.get("max_batch", self.base.max_batch))
         spec = self._patient(spec)
         scenario = self.base.model_copy(update=update | {"policies": (spec,)})
         told = scenario.model_dump() | {"drafts": scenario.drafts or FIXED}
@@ -133,14 +133,16 @@ class Space:
     def _patient(self, spec: str) -> str:
         """Return a policy with the patience that today's dashboard would give it, where it was given none."""
         found = find(spec)
-        if not self.patience_s or found.parameters.get(PATIENCE, 1.0) > 0:
+        if not self.patience_s or PATIENCE not in found.parameters or not wants_today(found):
             return spec_of(found) if not found.file else spec
         return f"{spec}{',' if ':' in spec else ':'}{PATIENCE}={self.patience_s:.3g}"
 
     def _schedule(self, max_batch: int) -> str:
         """Return the best drafts by batch; for vLLM without bands of context, which it does not know."""
         best = schedule if self.base.engine == "ideal" else flat
-        return written(best(self.profile, max_batch, ceiling(self.profile)))
+        if max_batch not in self._schedules:
+            self._schedules[max_batch] = written(best(self.profile, max_batch, ceiling(self.profile)))
+        return self._schedules[max_batch]
 
     def _check(self) -> None:
         for spec in self.specs:

@@ -162,7 +162,8 @@ class Tuner:
         if self.space.policies is None or setting.policy in (PLAIN, self.space.today.policy):
             return Chosen(setting, found)
         plain = setting.under(PLAIN)
-        (trial,) = self._evaluate([plain], last, "final", jobs)
+        there = [each for each in self.trials.rows if (each.setting, each.look) == (plain.key, last)]
+        (trial,) = there or self._evaluate([plain], last, "final", jobs)
         change = self.judge.change(self.judge.cells(setting, whole), self.judge.cells(plain, whole))
         if matters(change) or trial.beyond or not beats(trial):
             return Chosen(setting, found)
@@ -170,7 +171,8 @@ class Tuner:
 
     def _measure_patience(self) -> None:
         """Find the patience of policies that were given none: a setting that is to be run needs a number."""
-        varied = {each.policy for each in self.space.constants if each.key == PATIENCE}
+        constants = [each for each in self.space.constants if each.key == PATIENCE]
+        varied = {each.policy for each in constants if min(map(float, each.ends)) > 0}
         left = [policy for policy in self.space.policies_tried() if policy.name not in varied]
         asking = [policy for policy in (find(self.space.base.policies[0]), *left) if wants_today(policy)]
         if not asking:

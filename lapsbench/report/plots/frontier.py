@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lapsbench.report.plots.kinds import Row
 
 
-def frontier_svg(points: Sequence[Row], x_title: str, y_title: str, limit: float | None, best: Row | None) -> str:
+def frontier_svg(
+    points: Sequence[Row], x_title: str, y_title: str, limit: float | None, today: float | None, best: Row | None
+) -> str:
     """Draw settings as a picture that stands alone.
 
     Args:
@@ -25,13 +27,15 @@ def frontier_svg(points: Sequence[Row], x_title: str, y_title: str, limit: float
         x_title: what x is.
         y_title: what y is.
         limit: of x; None: nothing is limited.
+        today: x of today's setting; None: it is not known.
         best: the point that was chosen.
     """
     look = Look(styles(row["policy"] for row in points), alone=True)
     rows = [{"kind": "setting", **row} for row in points]
     rows += [{"kind": "frontier", **row} for row in _frontier(points)]
     rows += [{"kind": "best", **best}] if best else []
-    rows += [{"kind": "today", "policy": "today", "setting": "today", "x": 1.0, "y": 1.0, "fits": True}]
+    now = {"kind": "today", "policy": "today", "setting": "today", "x": today, "y": 1.0, "fits": True}
+    rows += [now] if today is not None else []
     rows += [{"kind": "limit", "x": limit, "y": 1.0}] if limit is not None else []
     x = alt.X("x:Q", title=x_title, scale=alt.Scale(zero=False, padding=14), axis=plain(",~r"))
     y = alt.Y("y:Q", title=y_title, scale=alt.Scale(zero=False, padding=14), axis=plain(",~r"))
@@ -48,8 +52,9 @@ def frontier_svg(points: Sequence[Row], x_title: str, y_title: str, limit: float
     for fits in sorted({row["fits"] for row in points}):
         some = of["setting"].transform_filter(f"datum.fits == {str(fits).lower()}")
         layers.append(some.mark_point(filled=fits, size=55, opacity=0.9).encode(color=look.colour(points)))
-    layers.append(of["today"].mark_point(shape="cross", filled=True, size=110).encode(color=ink))
-    layers.append(of["today"].mark_text(align="left", dx=9, fontSize=11).encode(text="setting:N", color=ink))
+    if today is not None:
+        layers.append(of["today"].mark_point(shape="cross", filled=True, size=110).encode(color=ink))
+        layers.append(of["today"].mark_text(align="left", dx=9, fontSize=11).encode(text="setting:N", color=ink))
     if best:
         layers.append(of["best"].mark_point(size=190, strokeWidth=1.5).encode(color=ink))
         layers.append(of["best"].mark_text(align="left", dx=11, dy=-9, fontSize=11).encode(text=alt.value("best")))
