@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.metrics.wording import finding, is_next_to_nothing
+from lapsbench.metrics.wording import SAME, finding, is_next_to_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,9 +44,10 @@ def closest(trials: Iterable[Trial], looks: int, today: str) -> Trial | None:
 
 
 def beats(trial: Trial) -> bool:
-    """Whether it is shown to be better than today's: with its interval, where it has one."""
-    bound = trial.high if trial.high is not None else trial.ratio
-    return bound is not None and bound < 1
+    """Whether it is shown to be better than today's, and by more than nothing: with its interval, where it has one."""
+    if trial.low is None or trial.high is None:
+        return trial.ratio is not None and trial.ratio < 1 - SAME
+    return trial.high < 1 and trial.low < 1 - SAME
 
 
 def matters(change: Comparison) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lapsbench.metrics.choice import keeps_up
 from lapsbench.metrics.comparison import Comparison
-from lapsbench.metrics.wording import finding
+from lapsbench.tuning.choosing import matters
 
 if TYPE_CHECKING:
     from lapsbench.tuning.judging import Judge
@@ -81,7 +81,7 @@ class Proof:
         """What to say."""
         if self.held_out is None:
             return "nothing"
-        if finding(self.held_out.change) != "gain":
+        if not matters(self.held_out.change):
             return "overfitted"
         return "better" if all(each.kept for each in self.held_out.limits) else "broken"
 

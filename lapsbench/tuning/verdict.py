@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench.metrics.comparison import Comparison
 from lapsbench.metrics.gate import short_name
-from lapsbench.metrics.wording import change, finding, listed, seconds, size
+from lapsbench.metrics.wording import change, finding, is_next_to_nothing, listed, seconds, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -158,6 +158,8 @@ def _rival(rival: Rival, metric: str, limits: str) -> str:
     broken = f" ({rival.policy} breaks {limits})" if any(not each.kept for each in rival.limits) else ""
     where = f"{rival.policy} with the same batch and drafts"
     found = finding(rival.change)
+    if is_next_to_nothing(rival.change):
+        return f"Against {where} it makes no difference: {metric} {change(rival.change)}{broken}."
     if found == "gain":
         return f"It beats {where}: {metric} {size(rival.change)} below{broken}."
     if found == "loss":
