@@ -30,7 +30,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(READY): $(CORE)
-	$(PIP) -e '.[dev,profile]'
+	$(PIP) -e '.[dev,profile,tune]'
 	@touch $@
 
 demo: $(CORE)  ## Set up, then replay the shipped chat trace under nine schedulers

@@ -113,6 +113,37 @@ SUMMARY = pa.schema(
         ("n", pa.int64()),
     ]
 )
+TRIALS = pa.schema(
+    [
+        ("trial", pa.int32()),
+        ("phase", pa.string()),
+        ("setting", pa.string()),
+        ("policy", pa.string()),
+        ("look", pa.int32()),
+        ("requests", pa.int64()),
+        ("seeds", pa.int32()),
+        ("keeps_up", pa.bool_()),
+        ("value", pa.float64()),
+        ("ratio", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+        ("tail", pa.float64()),
+        (
+            "limits",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("value", pa.float64()),
+                        ("low", pa.float64()),
+                        ("high", pa.float64()),
+                        ("beyond", pa.float64()),
+                        ("proven", pa.bool_()),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
 
 
 def write_parquet(

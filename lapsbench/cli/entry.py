@@ -21,6 +21,7 @@ from lapsbench.cli.profiles import profiles
 from lapsbench.cli.replay import replay
 from lapsbench.cli.report import report
 from lapsbench.cli.traces import traces
+from lapsbench.cli.tune import tune
 from lapsbench.cli.validate import validate
 from lapsbench.errors import LapsbenchError, UsageError
 
@@ -50,7 +51,7 @@ def lapsbench(
         typer.echo(context.get_help())
 
 
-for verb in (replay, report, compare, execute, validate, profile, policies):  # in the order of --help
+for verb in (replay, report, compare, tune, execute, validate, profile, policies):  # in the order of --help
     app.command()(verb)
 for noun in (traces, profiles):
     app.add_typer(noun)
