@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsbench import schema
+from lapsbench.core import PART
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.lock import writer
 from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, SCALARS, cells_of, facts_of, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from lapsbench.core import Floats, Ints, Outcome
@@ -49,13 +50,13 @@ class SavedCell:
     """A cell, where its requests are, and what only the whole cell has (steps, look-ups, why it stopped).
 
     Attributes:
-        rows: a row group, or the first row and how many.
+        rows: its row groups, or the first row and how many.
     """
 
     policy: str
     load: float | None
     seed: int
-    rows: int | tuple[int, int]
+    rows: range | tuple[int, int]
     scalars: Mapping[str, Any]
 
 
@@ -118,11 +119,38 @@ class SavedRun:
         rows = zip(*(table[name].to_pylist() for name in table.schema.names), strict=True)
         return {(policy, load, seed, metric, kind): tuple(rest) for policy, load, seed, metric, kind, *rest in rows}
 
+    def size(self, cell: SavedCell) -> int:
+        """Return how many requests a cell has."""
+        if not isinstance(cell.rows, range):
+            return cell.rows[1]
+        return sum(int(self._file.metadata.row_group(group).num_rows) for group in cell.rows)
+
+    def span_s(self, cell: SavedCell) -> tuple[float, float]:
+        """Return when the first and the last request of a cell arrive."""
+        if isinstance(cell.rows, range):
+            ends = (cell.rows[0], cell.rows[-1])
+            arrivals = self._file.read_row_groups(ends, columns=["arrival_s"])["arrival_s"].to_numpy()
+        else:
+            arrivals = self._all["arrival_s"].slice(*cell.rows).to_numpy()
+        return float(arrivals[0]), float(arrivals[-1])
+
     def requests(self, cell: SavedCell) -> Requests:
         """Read the requests of one cell."""
+        return self._requests(cell, cell.rows)
+
+    def parts(self, cell: SavedCell) -> Iterator[Requests]:
+        """Read the requests of one cell, some after the others."""
+        if isinstance(cell.rows, range):
+            yield from (self._requests(cell, range(group, group + 1)) for group in cell.rows)
+            return
+        first, count = cell.rows
+        for start in range(first, first + count, PART):
+            yield self._requests(cell, (start, min(PART, first + count - start)))
+
+    def _requests(self, cell: SavedCell, rows: range | tuple[int, int]) -> Requests:
         path = self.folder / "requests.parquet"
         try:
-            table = self._table(cell.rows)
+            table = self._table(rows)
             whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
             counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
             outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
@@ -131,10 +159,10 @@ class SavedRun:
             raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
         return Requests(**whole, **counts, outcome=outcome)
 
-    def _table(self, rows: int | tuple[int, int]) -> pa.Table:
-        if not isinstance(rows, int):
+    def _table(self, rows: range | tuple[int, int]) -> pa.Table:
+        if not isinstance(rows, range):
             return self._all.slice(*rows)
-        return schema.as_requests(self._file.read_row_group(rows))
+        return schema.as_requests(self._file.read_row_groups(list(rows)))
 
     @cached_property
     def _file(self) -> pq.ParquetFile:
