@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lapsbench.core import LARGE, PART
+
 if TYPE_CHECKING:
     from lapsbench.core import Floats
 
@@ -50,6 +52,11 @@ def saturation(arrival_s: Floats, finished_s: Floats) -> Saturation | None:
     count = len(arrival_s)
     if count < FEWEST or arrival_s.max() <= arrival_s.min():
         return None
+    if count > LARGE:
+        found = LiveRequests(float(arrival_s.min()), float(arrival_s.max()))
+        for first in range(0, count, PART):
+            found.add(arrival_s[first : first + PART], finished_s[first : first + PART])
+        return found.saturation()
     last = count - int(np.count_nonzero(finished_s <= arrival_s.max()))
     return judged(live_requests(arrival_s, finished_s), count, last)
 

@@ -24,7 +24,7 @@ ADVICE = 3
 """Lines of advice: more are not read."""
 STOPPED = {"stalled": "none got further", "overrun": "hardly got further"}
 """Why a run ended early."""
-CROWDED = "its queue grew without bound, two million requests were live at once; try a lower --load, or a --window"
+CROWDED = "its queue grew without bound, and was full; try a lower --load, or a --window before it grows"
 LET_RUN = "try --on-preempt keep, more --kv-tokens, or a policy that does not preempt"
 ABSURD = 10.0
 """A load above this is a mistake more often than a question: `--load` takes no more either."""

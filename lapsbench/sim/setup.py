@@ -30,8 +30,9 @@ LEARNT = (
 """Fields of `core.SYSTEM` that are NaN without a sample."""
 OVERRUN_FACTOR = 10.0
 """A replay that takes this many times what serving one request at a time would is only preempting: it is stopped."""
-LIVE_MOST = 2_000_000
-"""Requests of a large trace that may be live at once, at half a kilobyte each; beyond, the replay is stopped."""
+LIVE_MOST, RANKED_MOST = 2_000_000, 20_000
+"""Requests of a large trace that may be live at once, at half a kilobyte each; and under a policy that ranks all of them
+at each step, which would take the square of their number. Beyond, the replay is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def set_up(
         token_s=token_s_of(engine, calibration),
         stall_steps=1000 + 2 * engine.max_batch * pieces,
         stop_s=float(work.arrival_s.max(initial=0.0) + OVERRUN_FACTOR * single.alone_s.sum()),
-        live_most=UNLIMITED if n <= LARGE else LIVE_MOST,
+        live_most=UNLIMITED if n <= LARGE else RANKED_MOST if policy.rerank == "step" else LIVE_MOST,
     )
 
 
