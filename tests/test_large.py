@@ -100,6 +100,7 @@ def trace(tmp_path):
         "arrival_s": rng.exponential(1.0, 3000).cumsum().round(6),
         "prompt_tokens": np.ceil(rng.lognormal(5, 1, 3000)).astype(int),
         "output_tokens": np.ceil(rng.lognormal(4, 1, 3000)).astype(int),
+        "client_id": [f"client {number % 5}" for number in range(3000)],
     }
     pl.DataFrame(columns).write_csv(tmp_path / "trace.csv")
     return tmp_path
@@ -155,14 +156,18 @@ def test_cells_in_parts_are_taken_again(trace, monkeypatch):
 
 @pytest.mark.parametrize("engine", ["ideal", "vllm"])
 def test_a_queue_that_grows_without_bound_stops_the_policy_and_says_what_to_try(trace, monkeypatch, engine):
-    small(monkeypatch, LIVE_MOST=200)
-    line = f"replay --trace trace.csv --load 1.5 --repeats 1 --engine {engine} --policy fcfs --out run"
+    small(monkeypatch, LIVE_MOST=200, RANKED_MOST=90)
+    line = f"replay --trace trace.csv --load 1.5 --repeats 1 --engine {engine} --policy fcfs --policy vtc --out run"
     told = " ".join(lapsbench(line, trace).fine().out.split())
     assert "fcfs at load 1.5 left" in told
-    assert "(stopped: its queue grew without bound" in told
-    assert "try a lower --load" in told
-    status = pl.read_parquet(trace / "run/requests.parquet")["status"]
-    assert (status == "unfinished").sum() >= 200
+    assert "vtc at load 1.5 left" in told
+    assert told.count("(stopped: its queue grew without bound, and was full; try a lower --load") == 2
+    rows = pl.read_parquet(trace / "run/requests.parquet")
+    for policy, most in (("fcfs", 200), ("vtc", 90)):
+        mine = rows.filter(policy=policy)
+        stopped_s = mine["finished_s"].max()
+        live = mine.filter((pl.col("status") == "unfinished") & (pl.col("arrival_s") < stopped_s))
+        assert most - 64 <= len(live) <= most
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=300), st.integers(0, 100))
