@@ -31,7 +31,7 @@ LEARNT = (
 OVERRUN_FACTOR = 10.0
 """A replay that takes this many times what serving one request at a time would is only preempting: it is stopped."""
 LIVE_MOST, RANKED_MOST = 2_000_000, 20_000
-"""Requests of a large trace that may be live at once, at half a kilobyte each; under a policy that ranks them all at
+"""Requests of a large trace that may be live at once, 0.8 kB each; under a policy that ranks them all at
 each step, which would take the square of their number. Beyond, the replay is stopped."""
 
 

@@ -27,7 +27,7 @@ from lapsbench.store.lock import FolderLock, names_in
 from lapsbench.store.step_cells import StepCells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from lapsbench.core import Workload
@@ -121,8 +121,8 @@ class RunFolder:
             if self.steps is not None and not self.steps.has(key):
                 return None
             scalars = self._facts_of(key)
-            parts = [outcome_of(table, scalars, alone_s[:0]) for table in self._tables(key)]
-            return joined(parts, alone_s) if sum(len(each.status) for each in parts) == len(alone_s) else None
+            parts = (outcome_of(table, scalars, np.empty(len(table))) for table in self._tables(key))
+            return replace(joined(parts, len(alone_s)), alone_s=alone_s)
         except DAMAGED:
             return None  # run it again
 
@@ -290,13 +290,27 @@ def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[
     )
 
 
-def joined(parts: Sequence[Outcome], alone_s: np.ndarray[Any, Any]) -> Outcome:
-    """Return the outcome of a whole cell from those of its parts, in order."""
-    if len(parts) == 1:
-        return replace(parts[0], alone_s=alone_s)
-    whole = [each.name for each in fields(Outcome) if each.name not in (*SCALARS, "alone_s", "by_batch", "by_drafts_s")]
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in whole}
-    return replace(parts[0], **arrays, alone_s=alone_s)
+OF_ALL = (*SCALARS, "by_batch", "by_drafts_s")
+"""Fields of `Outcome` that are not of one value per request."""
+
+
+def joined(parts: Iterable[Outcome], count: int) -> Outcome:
+    """Return the outcome of a whole cell of `count` requests from those of its parts, in order.
+
+    Raises:
+        ValueError: there are more or fewer requests.
+    """
+    arrays: dict[str, Any] = {}
+    names = [each.name for each in fields(Outcome) if each.name not in OF_ALL]
+    first = 0
+    for part in parts:
+        for name in names:
+            values = getattr(part, name)
+            arrays.setdefault(name, np.empty(count, values.dtype))[first : first + len(values)] = values
+        first += len(part.status)
+    if first != count:
+        raise ValueError(f"{first} requests, not {count}")
+    return replace(part, **arrays)
 
 
 def _status(column: pa.DictionaryArray) -> np.ndarray[Any, Any]:

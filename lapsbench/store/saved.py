@@ -6,6 +6,7 @@ Knows files; knows nothing of metrics, and nothing of how the run was made.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -19,7 +20,7 @@ from lapsbench import schema
 from lapsbench.core import PART
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.lock import writer
-from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, SCALARS, cells_of, facts_of, outcome_of
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, SCALARS, cells_of, facts_of, joined, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +43,10 @@ PARTS = MappingProxyType(
 )
 """What a manifest must hold for a report."""
 CELL = frozenset({"policy", "load", "seed", "key"})
+COLUMNS = MappingProxyType(
+    {"arrival_s": np.float64, "prompt_tokens": np.int32, "output_tokens": np.int32, "predicted_tokens": np.float64}
+)
+"""Of `Requests`, beside their outcome."""
 SummaryKey = tuple[str, float | None, int | None, str, str]
 
 
@@ -123,20 +128,36 @@ class SavedRun:
         """Return how many requests a cell has."""
         if not isinstance(cell.rows, range):
             return cell.rows[1]
-        return sum(int(self._file.metadata.row_group(group).num_rows) for group in cell.rows)
+        with self._legibly():
+            return sum(int(self._file.metadata.row_group(group).num_rows) for group in cell.rows)
 
     def span_s(self, cell: SavedCell) -> tuple[float, float]:
         """Return when the first and the last request of a cell arrive."""
-        if isinstance(cell.rows, range):
-            ends = (cell.rows[0], cell.rows[-1])
-            arrivals = self._file.read_row_groups(ends, columns=["arrival_s"])["arrival_s"].to_numpy()
-        else:
-            arrivals = self._all["arrival_s"].slice(*cell.rows).to_numpy()
-        return float(arrivals[0]), float(arrivals[-1])
+        with self._legibly():
+            if isinstance(cell.rows, range):
+                ends = (cell.rows[0], cell.rows[-1])
+                arrival_s = self._file.read_row_groups(ends, columns=["arrival_s"])["arrival_s"].to_numpy()
+            else:
+                arrival_s = self._all["arrival_s"].slice(*cell.rows).to_numpy()
+            return float(arrival_s[0]), float(arrival_s[-1])
 
     def requests(self, cell: SavedCell) -> Requests:
         """Read the requests of one cell."""
-        return self._requests(cell, cell.rows)
+        count = self.size(cell)
+        if count <= PART:
+            return self._requests(cell, cell.rows)
+        own = {name: np.empty(count, kind) for name, kind in COLUMNS.items()}
+
+        def outcomes() -> Iterator[Outcome]:
+            first = 0
+            for part in self.parts(cell):
+                for name, values in own.items():
+                    values[first : first + len(part.arrival_s)] = getattr(part, name)
+                first += len(part.arrival_s)
+                yield part.outcome
+
+        outcome = joined(outcomes(), count)
+        return Requests(**own, outcome=outcome)
 
     def parts(self, cell: SavedCell) -> Iterator[Requests]:
         """Read the requests of one cell, some after the others."""
@@ -148,16 +169,22 @@ class SavedRun:
             yield self._requests(cell, (start, min(PART, first + count - start)))
 
     def _requests(self, cell: SavedCell, rows: range | tuple[int, int]) -> Requests:
-        path = self.folder / "requests.parquet"
-        try:
+        with self._legibly():
             table = self._table(rows)
             whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
             counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
             outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
+        return Requests(**whole, **counts, outcome=outcome)
+
+    @contextmanager
+    def _legibly(self) -> Iterator[None]:
+        """Say in one line what cannot be read."""
+        try:
+            yield
         except DAMAGED as error:
             reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-            raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
-        return Requests(**whole, **counts, outcome=outcome)
+            where = str(self.folder / "requests.parquet")
+            raise LapsbenchError(f"cannot be read ({reason})", where=where, hint=AGAIN) from error
 
     def _table(self, rows: range | tuple[int, int]) -> pa.Table:
         if not isinstance(rows, range):
