@@ -167,7 +167,7 @@ def test_a_queue_that_grows_without_bound_stops_the_policy_and_says_what_to_try(
         mine = rows.filter(policy=policy)
         stopped_s = mine["finished_s"].max()
         live = mine.filter((pl.col("status") == "unfinished") & (pl.col("arrival_s") < stopped_s))
-        assert most < len(live) < most + 64  # and those who found no room
+        assert abs(len(live) - most) < 64  # the last to finish did so a little before or after
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=300), st.integers(0, 100))
