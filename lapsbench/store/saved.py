@@ -20,7 +20,8 @@ from lapsbench import schema
 from lapsbench.core import PART
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.lock import writer
-from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, SCALARS, cells_of, facts_of, joined, outcome_of
+from lapsbench.store.rows import SCALARS, joined, outcome_of
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, cells_of, facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
