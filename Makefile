@@ -122,9 +122,10 @@ wheels: model  ## Fetch what a bare machine may lack, and list what is carried t
 fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
 	$(BIN)/python tests/fuzz.py 600
 
-bench: $(READY)  ## Time the simulator against a hand-written C loop
+bench: $(READY)  ## Time the simulator against a hand-written C loop, and replay a week (half an hour, 8 GB of disk)
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/engines.py
+	$(BIN)/python bench/week.py
 
 findings: $(READY)  ## Make the tables of docs/findings.md again (minutes)
 	$(BIN)/python bench/findings.py

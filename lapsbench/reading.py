@@ -11,10 +11,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lapsbench.core import Engine
+from lapsbench.core import LARGE, Engine
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.choice import TAIL
 from lapsbench.metrics.comparison import compare
+from lapsbench.metrics.in_parts import Gathering, Part
 from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
 from lapsbench.metrics.slo import Slo
@@ -46,7 +47,7 @@ def open_run(folder: str, progress: Callable[[], None] = lambda: None) -> Run:
     saved = SavedRun(Path(folder))
     cells = []
     for cell in saved.cells:
-        cells.append(summary_of(saved, cell, saved.requests(cell)))
+        cells.append(_large(saved, cell) if saved.size(cell) > LARGE else summary_of(saved, cell, saved.requests(cell)))
         progress()
     run = Run(folder, saved, _result(saved, tuple(cells)))
     _agree(run)
@@ -71,6 +72,17 @@ def summary_of(saved: SavedRun, cell: SavedCell, requests: Requests, warmup: int
         slo=Slo.parse(slo) if slo else None,
         prompt_tokens=requests.prompt_tokens,
     )
+
+
+def _large(saved: SavedRun, cell: SavedCell) -> CellSummary:
+    """As `summary_of`, of more requests than are read at once."""
+    slo, (first_s, last_s) = saved.part("scenario", "slo"), saved.span_s(cell)
+    slo = Slo.parse(slo) if slo else None
+    found = Gathering(cell.policy, saved.size(cell), first_s, last_s, warmup_of(saved, cell), slo)
+    for each in saved.parts(cell):
+        found.add(Part(each.arrival_s, each.prompt_tokens, each.output_tokens, each.outcome))
+    oracle, bounds = cell.policy in saved.part("oracles"), str(saved.manifest.get("bounds", {}).get(cell.policy, ""))
+    return found.summary(load=cell.load, seed=cell.seed, oracle=oracle, bounds=bounds)
 
 
 def warmup_of(saved: SavedRun, cell: SavedCell) -> int:

@@ -128,6 +128,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "measured": cell.measured,
         "warmup": cell.warmup,
         "stopped": cell.stopped,
+        "approximate": cell.approximate,
         "saturation": asdict(cell.saturation) if cell.saturation else None,
         "recomputing": asdict(cell.recomputing) if cell.recomputing else None,
         "drafting": as_json(cell.by_batch),

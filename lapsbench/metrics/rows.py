@@ -32,6 +32,8 @@ def _cell_rows(cells: Sequence[CellSummary]) -> Iterator[Row]:
         for name in COUNTS:
             count = getattr(cell, name)
             yield (*where, name, "count", float(count), None, None, count)
+        if cell.approximate:
+            yield (*where, "approximate", "flag", 1.0, None, None, cell.measured)
         for metric in METRICS:
             value = cell.metrics[metric.name]
             yield (*where, metric.quantity, metric.statistic, value, None, None, _base(cell, metric))

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lapsbench.core import LARGE, PART
+
 if TYPE_CHECKING:
     from lapsbench.core import Floats
 
@@ -50,7 +52,17 @@ def saturation(arrival_s: Floats, finished_s: Floats) -> Saturation | None:
     count = len(arrival_s)
     if count < FEWEST or arrival_s.max() <= arrival_s.min():
         return None
-    live = live_requests(arrival_s, finished_s)
+    if count > LARGE:
+        found = LiveRequests(float(arrival_s.min()), float(arrival_s.max()))
+        for first in range(0, count, PART):
+            found.add(arrival_s[first : first + PART], finished_s[first : first + PART])
+        return found.saturation()
+    last = count - int(np.count_nonzero(finished_s <= arrival_s.max()))
+    return judged(live_requests(arrival_s, finished_s), count, last)
+
+
+def judged(live: Floats, count: int, last: int) -> Saturation:
+    """Judge live requests over time: of `count` in all, `last` are live when the last one arrives."""
     first, second = np.triu_indices(BLOCKS, 1)
     rises = live[second] - live[first]
     tau = float(np.sign(rises).mean())
@@ -58,7 +70,6 @@ def saturation(arrival_s: Floats, finished_s: Floats) -> Saturation | None:
     label: Label = "STABLE"
     if tau > TREND and growth > RISE * live.mean() and growth > GROWING * count:
         label = "OVERLOADED" if growth > OVERLOADED * count else "GROWING"
-    last = count - int(np.count_nonzero(finished_s <= arrival_s.max()))
     return Saturation(label, tau, min(growth, last) / count)
 
 
@@ -69,6 +80,31 @@ def live_requests(arrival_s: Floats, finished_s: Floats) -> Floats:
     left = finished_s[np.isfinite(finished_s)]
     request_seconds = _elapsed(arrival_s - start, edges) - _elapsed(left - start, edges)
     return np.asarray(np.diff(request_seconds) / np.diff(edges))
+
+
+class LiveRequests:
+    """As `live_requests`, of requests that come in parts: their arrivals lie between `first_s` and `last_s`."""
+
+    def __init__(self, first_s: float, last_s: float) -> None:
+        self.first_s, self.last_s = first_s, last_s
+        self.edges = np.linspace(0.0, last_s - first_s, BLOCKS + 1)
+        self.request_seconds = np.zeros(BLOCKS + 1)
+        self.count = self.gone = 0
+
+    def add(self, arrival_s: Floats, finished_s: Floats) -> None:
+        """Count requests that were not rejected."""
+        left = finished_s[np.isfinite(finished_s)]
+        self.request_seconds += _elapsed(arrival_s - self.first_s, self.edges)
+        self.request_seconds -= _elapsed(left - self.first_s, self.edges)
+        self.count += len(arrival_s)
+        self.gone += int(np.count_nonzero(finished_s <= self.last_s))
+
+    def saturation(self) -> Saturation | None:
+        """Judge the run."""
+        if self.count < FEWEST or self.last_s <= self.first_s:
+            return None
+        live = np.asarray(np.diff(self.request_seconds) / np.diff(self.edges))
+        return judged(live, self.count, self.count - self.gone)
 
 
 def _elapsed(events_s: Floats, edges: Floats) -> Floats:

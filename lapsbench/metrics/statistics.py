@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,14 +35,23 @@ def means(requests: RequestMetrics, outcome: Outcome, window: Flags, warmup: int
 
     The blocks depend on nothing but the number of requests and the cut: they hold the same ones under every policy.
     """
-    block, blocks = _blocks(window, warmup)
     found = {}
+    block, blocks = _blocks(window, warmup)
     for name, top, bottom in _ratios(requests, outcome, window):
         total = float(bottom.sum())
         if total > 0:
             sums = Sums(_add_up(block, top, blocks), _add_up(block, bottom, blocks))
             found[name] = float(top.sum()) / total, sums
     return found
+
+
+def block_sums(
+    requests: RequestMetrics, outcome: Outcome, window: Flags, warmup: int, first: int, count: int
+) -> dict[str, Sums]:
+    """Return the sums of `means` per block for a part of the requests: those from `first` on, of `count` in all."""
+    block, blocks = _blocks(window, warmup, first, count)
+    ratios = _ratios(requests, outcome, window)
+    return {name: Sums(_add_up(block, top, blocks), _add_up(block, bottom, blocks)) for name, top, bottom in ratios}
 
 
 def quantiles_without(values: Floats, share: float, window: Flags, warmup: int) -> Floats:
@@ -57,25 +67,31 @@ def quantiles_without(values: Floats, share: float, window: Flags, warmup: int) 
     return np.array([np.quantile(each, share) if len(each) else math.nan for each in kept])
 
 
-def _blocks(window: Flags, warmup: int) -> tuple[Longs, int]:
+def _blocks(window: Flags, warmup: int, first: int = 0, count: int | None = None) -> tuple[Longs, int]:
     """Return the block of each request of the window, and how many blocks there are."""
-    measured = max(len(window) - warmup, 1)
+    measured = max((len(window) if count is None else count) - warmup, 1)
     blocks = min(BLOCKS, measured // FEWEST_PER_BLOCK)
     blocks = blocks if blocks >= FEWEST_BLOCKS else 1
-    return (np.flatnonzero(window) - warmup) * blocks // measured, blocks
+    return (np.flatnonzero(window) + (first - warmup)) * blocks // measured, blocks
 
 
 def quantiles(requests: RequestMetrics, window: Flags) -> dict[str, float]:
     """Return every metric that is a quantile, by linear interpolation."""
     found: dict[str, float] = {}
-    for quantity in dict.fromkeys(metric.quantity for metric in METRICS if metric.windowed):
-        wanted = [each for each in METRICS if each.quantity == quantity and each.statistic.startswith("p")]
-        wanted = [each for each in wanted if each.statistic[1:].isdigit()]
-        values: Floats = getattr(requests, quantity)[window] if wanted else np.empty(0)
+    for quantity, wanted in wanted_quantiles().items():
+        values: Floats = getattr(requests, quantity)[window]
         values = values[np.isfinite(values)]
         if len(values):
-            shares = [int(each.statistic[1:]) / 100 for each in wanted]
-            found |= dict(zip((each.name for each in wanted), np.quantile(values, shares).tolist(), strict=True))
+            found |= dict(zip(wanted, np.quantile(values, list(wanted.values())).tolist(), strict=True))
+    return found
+
+
+def wanted_quantiles() -> dict[str, dict[str, float]]:
+    """Return the metrics that are quantiles, by quantity: name and share of each."""
+    found: dict[str, dict[str, float]] = {}
+    for each in METRICS:
+        if each.windowed and each.statistic.startswith("p") and each.statistic[1:].isdigit():
+            found.setdefault(each.quantity, {})[each.name] = int(each.statistic[1:]) / 100
     return found
 
 
@@ -83,18 +99,65 @@ def run_totals(
     arrival_s: Floats, output_tokens: Ints, outcome: Outcome, requests: RequestMetrics, slo: Slo | None
 ) -> dict[str, float]:
     """Return the metrics of the whole run, warm-up included; NaN where undefined."""
-    count = len(arrival_s)
+    return rates(totals(arrival_s, output_tokens, outcome, requests, slo), outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the metrics of the whole run are made of; those of parts add up. `good`: who met the SLO; NaN without one.
+
+    Times are those of the first and last arrival and of the last to finish; infinite where there is none.
+    """
+
+    arrivals: int = 0
+    finished: int = 0
+    output_tokens: int = 0
+    good: float = 0.0
+    preemptions: int = 0
+    recomputed_tokens: int = 0
+    first_s: float = math.inf
+    last_s: float = -math.inf
+    finished_s: float = -math.inf
+
+    def __add__(self, other: Totals) -> Totals:
+        sums = ("arrivals", "finished", "output_tokens", "good", "preemptions", "recomputed_tokens")
+        return Totals(
+            **{name: getattr(self, name) + getattr(other, name) for name in sums},
+            first_s=min(self.first_s, other.first_s),
+            last_s=max(self.last_s, other.last_s),
+            finished_s=max(self.finished_s, other.finished_s),
+        )
+
+
+def totals(
+    arrival_s: Floats, output_tokens: Ints, outcome: Outcome, requests: RequestMetrics, slo: Slo | None
+) -> Totals:
+    """Add up some requests."""
     finished = outcome.status == FINISHED
-    horizon_s = float(outcome.finished_s[finished].max() - arrival_s.min()) if finished.any() else math.nan
-    good = float(slo.met(requests).sum()) if slo else math.nan
+    return Totals(
+        arrivals=len(arrival_s),
+        finished=int(finished.sum()),
+        output_tokens=int(output_tokens[finished].sum()),
+        good=float(slo.met(requests).sum()) if slo else math.nan,
+        preemptions=int(outcome.preemptions.sum()),
+        recomputed_tokens=int(outcome.recomputed_tokens.sum()),
+        first_s=float(arrival_s.min(initial=math.inf)),
+        last_s=float(arrival_s.max(initial=-math.inf)),
+        finished_s=float(outcome.finished_s[finished].max(initial=-math.inf)),
+    )
+
+
+def rates(total: Totals, outcome: Outcome) -> dict[str, float]:
+    """Return the metrics of the whole run; `outcome` for what only the whole has."""
+    horizon_s = total.finished_s - total.first_s if total.finished else math.nan
     return {
-        "throughput_rps": _over(float(finished.sum()), horizon_s),
-        "throughput_tokens_per_s": _over(float(output_tokens[finished].sum()), horizon_s),
-        "goodput_rps": _over(good, horizon_s),
-        "goodput_fraction": _over(good, count),
-        "preemptions_per_request": _over(float(outcome.preemptions.sum()), count),
-        "recomputed_tokens": float(outcome.recomputed_tokens.sum()),
-        "offered_rps": _over(count, float(np.ptp(arrival_s)) if count else math.nan),
+        "throughput_rps": _over(total.finished, horizon_s),
+        "throughput_tokens_per_s": _over(total.output_tokens, horizon_s),
+        "goodput_rps": _over(total.good, horizon_s),
+        "goodput_fraction": _over(total.good, total.arrivals),
+        "preemptions_per_request": _over(total.preemptions, total.arrivals),
+        "recomputed_tokens": float(total.recomputed_tokens),
+        "offered_rps": _over(total.arrivals, total.last_s - total.first_s if total.arrivals else math.nan),
         "horizon_s": horizon_s,
         "steps": float(outcome.steps),
         "lookups_beyond_fraction": _over(outcome.lookups_beyond, outcome.lookups),

@@ -51,6 +51,7 @@ class CellSummary:
         recomputing: what was computed again after preemption; None where prompts are not known.
         bounds: of an oracle: what it bounds, and where; "" if nothing.
         stopped: why the run ended early, or "".
+        approximate: quantiles are within `sketch.ERROR` of what they would be.
         by_batch, by_drafts_s: of drafts, by how many requests draft together, as in `core.Outcome`.
     """
 
@@ -71,6 +72,7 @@ class CellSummary:
     stopped: str = ""
     recomputing: Recomputing | None = None
     bounds: str = ""
+    approximate: bool = False
     by_batch: Floats = field(default_factory=lambda: np.zeros((0, len(TALLY))))
     by_drafts_s: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
@@ -101,9 +103,9 @@ def summarize(
     Raises:
         LapsbenchError: requests got lost, or took no time, which only a defect in the simulator can do.
     """
-    counts = _conserved(policy, len(arrival_s), outcome)
+    counts = conserved(policy, len(arrival_s), outcome)
     requests = request_metrics(arrival_s, output_tokens, outcome)
-    _in_time(policy, requests, outcome)
+    in_time(policy, requests, outcome)
     window = requests.finished & (np.arange(len(arrival_s)) >= warmup)
     means = statistics.means(requests, outcome, window, warmup)
     values = {
@@ -140,7 +142,7 @@ def known(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _conserved(policy: str, arrivals: int, outcome: Outcome) -> list[int]:
+def conserved(policy: str, arrivals: int, outcome: Outcome) -> list[int]:
     """Count by status; arrivals = finished + rejected + unfinished, and who finished has a finishing time."""
     counts: list[int] = np.bincount(outcome.status, minlength=len(STATUS)).tolist()
     timed = np.isfinite(outcome.finished_s)
@@ -154,14 +156,14 @@ def _conserved(policy: str, arrivals: int, outcome: Outcome) -> list[int]:
     return counts
 
 
-def _in_time(policy: str, requests: RequestMetrics, outcome: Outcome) -> None:
+def in_time(policy: str, requests: RequestMetrics, outcome: Outcome, first: int = 0) -> None:
     """Refuse outcomes that are faster than the engine is: a clock that was rounded away makes latencies of 0."""
     early = np.flatnonzero(requests.finished & (requests.slowdown < LEAST_SLOWDOWN))
     if len(early):
         row = int(early[0])
         raise LapsbenchError(
-            f"{len(early)} of {len(requests.finished)} requests finished sooner than they can alone: request {row} "
-            f"in {requests.jct_s[row]:.3g} s, alone {outcome.alone_s[row]:.3g} s",
+            f"{len(early)} of {len(requests.finished)} requests finished sooner than they can alone: "
+            f"request {first + row} in {requests.jct_s[row]:.3g} s, alone {outcome.alone_s[row]:.3g} s",
             where=policy,
             hint="reporting this as a defect, with the command that did it",
         )

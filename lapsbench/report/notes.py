@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from lapsbench.metrics.pool import loads, policies, select
 from lapsbench.metrics.recomputing import together
+from lapsbench.metrics.sketch import ERROR
 from lapsbench.metrics.verdicts import nobody_waited
 from lapsbench.metrics.worth import missing
 from lapsbench.report.table_columns import TAIL_N
@@ -23,6 +24,7 @@ ADVICE = 3
 """Lines of advice: more are not read."""
 STOPPED = {"stalled": "none got further", "overrun": "hardly got further"}
 """Why a run ended early."""
+CROWDED = "its queue grew without bound, and was full; try a lower --load, or a --window before it grows"
 LET_RUN = "try --on-preempt keep, more --kv-tokens, or a policy that does not preempt"
 ABSURD = 10.0
 """A load above this is a mistake more often than a question: `--load` takes no more either."""
@@ -111,6 +113,8 @@ def facts(result: ReplayResult) -> Iterator[tuple[str, str]]:
     if result.calibration:
         yield "calibration", result.calibration
     yield "warm-up", _warmup(result)
+    if any(cell.approximate for cell in result.cells):
+        yield "quantiles", f"from a sketch: within {100 * ERROR:.1g} % of what sorting all requests would give"
     yield "intervals", _intervals(result)
     beyond = max(cell.metrics["lookups_beyond_fraction"] or 0.0 for cell in result.cells)
     if beyond:
@@ -223,6 +227,8 @@ def _why(cells: Sequence[CellSummary]) -> str:
     reasons = dict.fromkeys(cell.stopped for cell in cells if cell.stopped)
     if not reasons:
         return ""
+    if reasons.keys() == {"crowded"}:
+        return f" (stopped: {CROWDED})"
     if not reasons.keys() <= STOPPED.keys():
         return f" ({', '.join(reasons)})"
     text = " or ".join(STOPPED[reason] for reason in reasons)

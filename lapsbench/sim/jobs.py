@@ -24,6 +24,11 @@ def arrive(rank: Any, sim: Any) -> None:
     """Every arrival with a <= t becomes live, in trace order; one that can never fit is rejected."""
     arrival_s, prompt, output = floats(sim.arrival_s_at), ints(sim.prompt_tokens_at), ints(sim.output_tokens_at)
     while sim.next_request < sim.requests and arrival_s[sim.next_request] <= sim.now_s:
+        if sim.in_wait >= sim.wait_most:
+            return
+        if sim.in_free == 0 and sim.in_use == sim.live_most:
+            sim.crowded = 1
+            return
         i = sim.next_request
         sim.next_request += 1
         introduce(sim, i)

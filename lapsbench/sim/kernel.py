@@ -25,7 +25,7 @@ from lapsbench.schedules import BY_BATCH
 from lapsbench.sim.ideal.step import advance as ideal
 from lapsbench.sim.jobs import record_live
 from lapsbench.sim.record import Replay
-from lapsbench.sim.state import GOING, NAN_RANK, OVERRUN, SIM, STALLED
+from lapsbench.sim.state import CROWDED, GOING, NAN_RANK, OVERRUN, SIM, STALLED
 from lapsbench.sim.vllm.step import advance as vllm
 
 if TYPE_CHECKING:
@@ -72,4 +72,4 @@ def replay(
     if state == NAN_RANK:
         raise LapsbenchError(f"returned NaN for request {run.sim.culprit}", where=where, hint="guarding divisions")
     record_live(run.sim)
-    return run.outcome({STALLED: "stalled", OVERRUN: "overrun"}.get(state, ""))
+    return run.outcome({STALLED: "stalled", OVERRUN: "overrun", CROWDED: "crowded"}.get(state, ""))

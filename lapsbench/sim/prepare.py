@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lapsbench.acceptance.rounds import Assignment, whole
 from lapsbench.acceptance.sample import assign, groups
-from lapsbench.core import CATEGORIES, Calibration, Engine, Profile, Trace, Workload
+from lapsbench.core import CATEGORIES, LARGE, Calibration, Engine, Profile, Trace, Workload
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import Predictor, predict
 from lapsbench.policies.registry import find
@@ -25,11 +25,14 @@ from lapsbench.streams import stream
 if TYPE_CHECKING:
     from lapsbench.core import Bank, Bytes, Floats, Ints, Outcome
     from lapsbench.sim.cost import StepCosts
+    from lapsbench.sim.setup import Solo
     from lapsbench.sim.sweep import Simulator
 
 CALIBRATION_SEED = 2505_17074
 """Calibration draws are the same in every trial, and shared with none: an operator calibrates once."""
 CALIBRATION_REQUESTS = 1000
+WHOLE = ("clients", "accept_runs")
+"""Fields of `Workload` that are not of one value per request."""
 
 
 def workload(trace: Trace, profile: Profile, engine: Engine, predictor: Predictor, seed: int) -> Workload:
@@ -43,15 +46,27 @@ def workload(trace: Trace, profile: Profile, engine: Engine, predictor: Predicto
     return replace(_ready(trace, drawn, accept_runs, predicted, classes), category=_category(trace, profile))
 
 
-def at_capacity(work: Workload, engine: Engine, costs: StepCosts, replay: Simulator = kernel.replay) -> float:
+def at_capacity(
+    work: Workload, engine: Engine, costs: StepCosts, replay: Simulator = kernel.replay, single: Solo | None = None
+) -> float:
     """Return the engine's capacity in requests per second: this work under fcfs, all of it there at 0.
+
+    Who is not among the next to run stays outside until then, which changes nothing and needs no memory; only where
+    requests further back may go first, as they do on the ideal engine with a memory limit, are all live at once: there
+    it is the capacity of the first `LARGE` of them.
+
+    `single`: `solo` of this work, if it is at hand.
 
     Raises:
         LapsbenchError: nothing can be served at all.
     """
     fcfs = find("fcfs")
+    if engine.rules == "ideal" and engine.kv_tokens and len(work) > LARGE:
+        work, single = first_of(work, LARGE), None
     burst = replace(work, arrival_s=np.zeros(len(work)))
-    burst, setup = set_up(burst, engine, fcfs, solo(burst, engine, costs), None)
+    burst, setup = set_up(burst, engine, fcfs, single or solo(burst, engine, costs), None)
+    if not (engine.rules == "ideal" and engine.kv_tokens):
+        setup = replace(setup, wait_most=4 * engine.max_batch, live_most=6 * engine.max_batch)
     outcome = replay(burst, engine, fcfs, costs, setup)
     done = int(np.isfinite(outcome.finished_s).sum())
     if done == 0 or outcome.makespan_s <= 0:
@@ -197,6 +212,12 @@ def _ready(trace: Trace, drawn: Assignment, accept_runs: Bytes, predicted: Float
         accept_runs=accept_runs,
         **({} if trace.priority is None else {"priority": trace.priority}),
     )
+
+
+def first_of(work: Workload, count: int) -> Workload:
+    """Return the first requests alone."""
+    rows = {each.name: getattr(work, each.name)[:count] for each in fields(work) if each.name not in WHOLE}
+    return replace(work, **rows)
 
 
 def _least(work: Workload, engine: Engine) -> int:

@@ -117,15 +117,18 @@ class Replay(Record):
         super().__init__(work, engine, costs)
         self.setup, self.costs = setup, costs
         n, sim = len(work), self.sim
+        room = min(n, setup.live_most)
+        sim.live_most, sim.wait_most = room, setup.wait_most
         self.own({"predicted_rounds": setup.predicted_rounds, "prefill_s": setup.prefill_s})
         self.own({"prompt_bin": bins(work.prompt_tokens), "past": np.zeros(3 * (ALL + 1), np.int64)})
         self.own({"own_tokens_per_round": setup.own_tokens_per_round})
         self.results: dict[str, NDArray[Any]] = {name: np.empty(n, kind) for name, (kind, _) in RESULTS.items()}
-        self.own(self.results | {"pool": lines((n + 1) * BLOCK_BYTES), "system": setup.system.copy()})
+        self.own(self.results | {"pool": lines((room + 1) * BLOCK_BYTES), "system": setup.system.copy()})
         most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=0)) + engine.draft_tokens + 1
         sim.need_buckets = (most >> BUCKET) + 1 if engine.kv_tokens else 1
-        sim.heap_room = 2 * n + 64
-        self.own(_rooms(n, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
+        sim.heap_room = 2 * room + 64
+        self.own({"blocks": np.empty(n, np.int64)})
+        self.own(_rooms(room, engine.max_batch, int(sim.heap_room), int(sim.need_buckets), work.clients))
         self.own({"timers": self.timers(int(sim.heap_room))})
         sim.preemptive, sim.rerank_all = policy.preemptive, policy.rerank == "step"
         self.asked(policy)
@@ -137,7 +140,7 @@ class Replay(Record):
         if engine.rules == "vllm":
             sim.vllms_own = VLLMS_OWN.index(vllms_own(policy))
             sim.listing_mask = (1 << (2 * int(sim.kv_blocks)).bit_length()) - 1
-            self.own(_vllms_rooms(n, engine.max_batch, int(sim.kv_blocks), int(sim.listing_mask)))
+            self.own(_vllms_rooms(n, room, engine.max_batch, int(sim.kv_blocks), int(sim.listing_mask)))
 
     def asked(self, policy: Policy) -> None:
         """Note what this policy reads, and what may change its ranks."""
@@ -198,23 +201,23 @@ class Replay(Record):
         )
 
 
-def _vllms_rooms(n: int, batch: int, blocks: int, mask: int) -> dict[str, NDArray[Any]]:
+def _vllms_rooms(requests: int, live: int, batch: int, blocks: int, mask: int) -> dict[str, NDArray[Any]]:
     """Return what vLLM's rules need; memory that is not touched costs nothing."""
     rooms: dict[str, NDArray[Any]] = {"parts": records(2 * batch, PART), "sizes": np.zeros(6, np.int64)}
-    numbers = {"late": n, "dropped": n + batch, "listing_entry": mask + 1}
+    numbers = {"late": requests, "dropped": live + batch, "listing_entry": mask + 1}
     numbers |= {f"entry_{name}": blocks + 1 for name in ("before", "after", "owner", "place", "twin")}
     rooms |= {name: np.empty(size, np.int32) for name, size in numbers.items()}
     return rooms | {"listing_key": np.zeros(mask + 1, np.int64)}
 
 
-def _rooms(n: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
+def _rooms(live: int, batch: int, heap: int, buckets: int, clients: int) -> dict[str, NDArray[Any]]:
     numbers = {"running": batch, "before": batch, "chunk": 2 * batch, "swap_outs": batch, "swap_ins": batch}
-    numbers |= {"heap_job": heap, "stash": n, "spare": n + batch}
+    numbers |= {"heap_job": heap, "stash": live, "spare": live + batch}
     ranks = {"running_rank": batch, "before_rank": batch, "chunk_rank": 2 * batch}
-    ranks |= {"heap_rank": heap, "stash_rank": n}
+    ranks |= {"heap_rank": heap, "stash_rank": live}
     rooms: dict[str, NDArray[Any]] = {name: np.empty(size, np.int32) for name, size in numbers.items()}
     rooms |= {name: np.empty(size) for name, size in ranks.items()}
     rooms |= {name: np.zeros(clients, np.int64) for name in ("client_prompt", "client_emitted", "client_waiting")}
     rooms |= {"needs": np.zeros(buckets, np.int32), "client_lift": np.zeros(clients), "client_now": np.zeros(clients)}
-    longs = {"running_block": batch, "chunk_tokens": batch, "asked": heap, "blocks": n, "free": n}
+    longs = {"running_block": batch, "chunk_tokens": batch, "asked": heap, "free": live}
     return rooms | {name: np.empty(size, np.int64) for name, size in longs.items()}

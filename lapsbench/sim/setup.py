@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.core import CALIBRATION, SYSTEM, TABLE, Calibration, Engine, Policy, Workload
+from lapsbench.core import CALIBRATION, LARGE, SYSTEM, TABLE, UNLIMITED, Calibration, Engine, Policy, Workload
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.predictors import length_class
 from lapsbench.policies.uses import reads
@@ -30,6 +30,9 @@ LEARNT = (
 """Fields of `core.SYSTEM` that are NaN without a sample."""
 OVERRUN_FACTOR = 10.0
 """A replay that takes this many times what serving one request at a time would is only preempting: it is stopped."""
+LIVE_MOST, RANKED_MOST = 2_000_000, 20_000
+"""Requests of a large trace that may be live at once, 0.8 kB each; under a policy that ranks them all at
+each step, which would take the square of their number. Beyond, the replay is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Setup:
     """Arrays of one value per request, `core.SYSTEM` as an array of one, and when to give up: see docs/model.md.
 
     `token_s` is the engine time of a predicted token: what `SYSTEM.backlog_s` counts with; 0 without a sample.
+    `live_most` requests may be live at once: one more, and the replay is stopped. While `wait_most` wait, who arrives
+    stays outside: for capacity alone, where everybody is there at 0 and comes in turn.
     """
 
     alone_s: Floats
@@ -56,6 +61,8 @@ class Setup:
     stall_steps: int
     stop_s: float
     token_s: float = 0.0
+    live_most: int = UNLIMITED
+    wait_most: int = UNLIMITED
 
 
 def set_up(
@@ -77,20 +84,24 @@ def set_up(
     if policy.oracle in ("lengths", "all"):
         truth = work.output_tokens.astype(np.float64)
         work = replace(work, predicted_tokens=truth, predicted_class=length_class(truth))
-    rounds, nothing = single.rounds.astype(np.float64), np.full(n, math.nan)
-    own = np.maximum(work.output_tokens - 1.0, 1.0) / np.maximum(rounds, 1.0)
+    rounds = own = np.full(n, math.nan)
+    if policy.oracle in ("all", "own-mean"):
+        own = np.maximum(work.output_tokens - 1.0, 1.0) / np.maximum(single.rounds, 1.0)
+    if policy.oracle == "all":
+        rounds = single.rounds.astype(np.float64)
     most = int((work.prompt_tokens.astype(np.int64) + work.output_tokens).max(initial=1))
     budget = engine.batched_tokens if engine.rules == "vllm" else engine.prefill_budget
     pieces = math.ceil(most / budget) if budget else 1
     return work, Setup(
         alone_s=single.alone_s,
         prefill_s=single.prefill_s,
-        predicted_rounds=rounds if policy.oracle == "all" else nothing,
-        own_tokens_per_round=own if policy.oracle in ("all", "own-mean") else nothing,
+        predicted_rounds=rounds,
+        own_tokens_per_round=own,
         system=system_of(engine, policy, calibration, fcfs_p99_s),
         token_s=token_s_of(engine, calibration),
         stall_steps=1000 + 2 * engine.max_batch * pieces,
         stop_s=float(work.arrival_s.max(initial=0.0) + OVERRUN_FACTOR * single.alone_s.sum()),
+        live_most=UNLIMITED if n <= LARGE else RANKED_MOST if policy.rerank == "step" else LIVE_MOST,
     )
 
 

@@ -13,7 +13,7 @@ GONE, WAITING, RUNNING = 0, 1, 2
 """`HIDDEN.state`."""
 KEEP, SWAP, RECOMPUTE = 0, 1, 2
 """`SIM.on_preempt`, in the order of `core.ON_PREEMPT`."""
-GOING, DONE, STALLED, OVERRUN, NAN_RANK = 0, 1, 2, 3, 4
+GOING, DONE, STALLED, OVERRUN, NAN_RANK, CROWDED = 0, 1, 2, 3, 4, 5
 """What `advance` returns."""
 BUCKET = 6
 """KV needs of waiting jobs are counted in buckets of 2**6 tokens."""
@@ -211,6 +211,8 @@ RULES = (
     "limited",  # requests may be preempted by rank only so often:
     "preempt_most",
     "stall_steps",
+    "live_most",  # there is no room for more at a time
+    "wait_most",  # with so many waiting, who arrives stays outside
     # vLLM's
     "vllms_own",
     "batched_tokens",
@@ -271,6 +273,7 @@ CLOCK = (
     "newest",
     "spare_entry",
     "entries",
+    "crowded",  # there was no room for one who arrived
     "culprit",  # request whose rank was NaN, or -1
 )
 SIZES = ("requests", "heap_room", "clients", "need_buckets", "contexts", "queries", "cacheds")

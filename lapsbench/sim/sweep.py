@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from joblib import Parallel, delayed
 
-from lapsbench.core import CALIBRATION
+from lapsbench.core import CALIBRATION, LARGE
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
 from lapsbench.policies.registry import spec_of
@@ -127,9 +127,9 @@ class Sweep:
             compiled(policy)
         self.works: dict[int, Workload] = {}
         self.solos: dict[int, Solo] = {}
-        first = self.prepared(plan.seeds[0])[0]
+        first, single = self.prepared(plan.seeds[0])
         say("measuring capacity")
-        self.capacity_rps = at_capacity(first, plan.engine, self.costs, replay)
+        self.capacity_rps = at_capacity(first, plan.engine, self.costs, replay, single)
         self.calibration: Calibration | None = None
         if any(CALIBRATION in policy.knows or policy.calibrate for policy in plan.policies):
             say("calibrating")
@@ -141,7 +141,7 @@ class Sweep:
         self.today: dict[float | None, Today] = {}
         if any(wants_today(policy) for policy in plan.policies):
             say("measuring today's fcfs")
-            self.today = {load: self._today(first, load) for load in plan.loads}
+            self.today = {load: self._today(first, single, load) for load in plan.loads}
         self._lock = threading.Lock()
 
     def run(
@@ -159,6 +159,9 @@ class Sweep:
             progress: called with the number of requests that have left since the last call.
         """
         tick = partial(self._tick, progress) if progress else None
+        if jobs == 1 and len(self.plan.trace) > LARGE:  # joblib holds a result until it has the next
+            yield from (self._run(cell, kept, tick) for cell in self.plan.cells)
+            return
         tasks = (delayed(self._run)(cell, kept, tick) for cell in self.plan.cells)
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")(tasks)
 
@@ -189,24 +192,24 @@ class Sweep:
             progress(left)
 
     def prepared(self, seed: int) -> tuple[Workload, Solo]:
-        """Make a seed's workload once; keep the last two, as cells come seed by seed."""
+        """Make a seed's workload once; keep the last two, as cells come seed by seed; of a large trace, one."""
         lock = getattr(self, "_lock", None) or threading.Lock()
         with lock:
             if seed not in self.works:
                 plan = self.plan
                 work = workload(plan.trace, plan.profile, plan.engine, plan.predictor, seed)
-                for old in list(self.works)[:-1]:
+                for old in list(self.works)[: -1 if len(plan.trace) <= LARGE else None]:
                     del self.works[old], self.solos[old]
                 self.works[seed], self.solos[seed] = work, solo(work, plan.engine, self.costs)
             return self.works[seed], self.solos[seed]
 
-    def _today(self, work: Workload, load: float | None) -> Today:
+    def _today(self, work: Workload, single: Solo | None, load: float | None) -> Today:
         """Replay fcfs on the first seed; on the trace that policies learn from, where there is one."""
         plan, arrival_s = self.plan, self.arrivals[load]
         if plan.history is not None:
             work = workload(plan.history, plan.profile, plan.engine, plan.predictor, plan.seeds[0])
-            arrival_s = self._arrival_s(plan.history, load)
-        return today(work, arrival_s, plan.engine, self.costs, self.replay)
+            arrival_s, single = self._arrival_s(plan.history, load), None
+        return today(work, arrival_s, plan.engine, self.costs, self.replay, single)
 
     def _arrival_s(self, trace: Trace, load: float | None) -> Floats:
         rate = self.plan.rate_rps

@@ -1,4 +1,4 @@
-"""A run folder: `requests.parquet` with a row group per cell, `summary.parquet`, `manifest.json`.
+"""A run folder: `requests.parquet`, in row groups of a million requests of a cell, `summary.parquet`, `manifest.json`.
 
 While a run is under way each finished cell lies in `cells/`; the end gathers them. A cell is known by the hash of all
 it depends on, so an interrupted or extended run takes finished cells from either place and runs only the others.
@@ -10,7 +10,8 @@ import hashlib
 import json
 import shutil
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,27 +19,29 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsbench import files
-from lapsbench.core import STATUS, Outcome
+from lapsbench.core import PART
 from lapsbench.errors import LapsbenchError
-from lapsbench.metrics.drafting import kept, kept_s, of_kept, of_kept_s
-from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of, write_parquet
+from lapsbench.metrics.drafting import kept, kept_s
+from lapsbench.schema import REQUESTS, SUMMARY, TAG, WRITING, as_requests, put_parquet, tag_of
 from lapsbench.store.lock import FolderLock, names_in
+from lapsbench.store.rows import SCALARS, joined, outcome_of, table_of
 from lapsbench.store.step_cells import StepCells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from lapsbench.core import Workload
+    from lapsbench.core import Outcome, Workload
 
 Kind = Literal["simulated", "executed"]
 CELLS = b"lapsbench.cells"
 ESTIMATES = b"lapsbench.estimates"
 PATIENCE = b"lapsbench.patience"
+GROUPS = "row_groups"
+"""Of a cell in its facts, where it has more than one."""
 MANIFEST = "lapsbench.run/1"
 DAMAGED = (OSError, pa.ArrowException, LookupError, ValueError, TypeError, AttributeError)
 """What reading a damaged or foreign file of cells may raise."""
-SCALARS = ("steps", "makespan_s", "lookups", "lookups_beyond", "stopped")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +120,20 @@ class RunFolder:
                 return None
             if self.steps is not None and not self.steps.has(key):
                 return None
-            table, scalars = self._load(key)
-            return outcome_of(as_requests(table), scalars, alone_s) if len(table) == len(alone_s) else None
+            scalars = self._facts_of(key)
+            parts = (outcome_of(table, scalars, np.empty(len(table))) for table in self._tables(key))
+            return replace(joined(parts, len(alone_s)), alone_s=alone_s)
         except DAMAGED:
             return None  # run it again
 
     def keep(self, key: CellKey, work: Workload, outcome: Outcome) -> None:
         """Put a finished cell on disk at once."""
-        table = _table(key, work, outcome)
-        metadata = json.dumps([_facts(key, outcome)]).encode()
-        write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
+        metadata = {TAG: tag_of("requests"), CELLS: json.dumps([_facts(key, outcome)]).encode()}
+        schema = REQUESTS.with_metadata(metadata)
+        with files.whole(self._part(key)) as part, pq.ParquetWriter(part, schema, **WRITING) as writer:
+            for first in range(0, max(len(work), 1), PART):
+                rows = table_of(key, work, outcome, slice(first, first + PART))
+                writer.write_table(rows.replace_schema_metadata(metadata), row_group_size=PART)
 
     def gather(
         self,
@@ -138,16 +145,11 @@ class RunFolder:
         """Write `requests.parquet`, and `summary.parquet` with estimates and more in its metadata; let the parts go."""
         extra = {ESTIMATES: json.dumps(estimates or []).encode(), PATIENCE: json.dumps(patience or []).encode()}
         schema = REQUESTS.with_metadata({TAG: tag_of("requests")})
-        facts: list[dict[str, Any]] = []
         # all are written before any appears: a report that is being made meanwhile finds those of one run
         with ExitStack() as opened:
             requests = opened.enter_context(files.whole(self.folder / "requests.parquet"))
             with pq.ParquetWriter(requests, schema, **WRITING) as writer:
-                for key in keys:
-                    table, fact = self._load_again(key)
-                    table = as_requests(table).replace_schema_metadata(schema.metadata)
-                    writer.write_table(table, row_group_size=2**31)
-                    facts.append(fact)
+                facts = [self._copy(key, writer, schema) for key in keys]
                 writer.add_key_value_metadata({CELLS: json.dumps(facts).encode()})
             if self.steps is not None:
                 self.steps.gather(keys, opened.enter_context(files.whole(self.steps.whole)))
@@ -155,9 +157,15 @@ class RunFolder:
             put_parquet(pa.table(summary, schema=SUMMARY), part, "summary", extra=extra)
         shutil.rmtree(self.parts, ignore_errors=True)
 
-    def _load_again(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
+    def _copy(self, key: CellKey, writer: pq.ParquetWriter, schema: pa.Schema) -> dict[str, Any]:
+        """Write the requests of a finished cell where they stay, and return its facts."""
         try:
-            return self._load(key)
+            groups = 0
+            for table in self._tables(key):
+                writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=PART)
+                groups += max(-(-len(table) // PART), 1)
+            facts = {name: value for name, value in self._facts_of(key).items() if name != GROUPS}
+            return facts | ({GROUPS: groups} if groups > 1 else {})
         except LookupError as error:
             what = f"the finished cell of {key.policy}, seed {key.seed}, is gone"
             raise LapsbenchError(
@@ -167,15 +175,20 @@ class RunFolder:
     def _part(self, key: CellKey) -> Path:
         return self.parts / f"{key.key}.parquet"
 
-    def _load(self, key: CellKey) -> tuple[pa.Table, dict[str, Any]]:
+    def _facts_of(self, key: CellKey) -> dict[str, Any]:
         part = self._part(key)
         if part.exists():
-            with pq.ParquetFile(part, page_checksum_verification=True) as file:
-                table = file.read()
-            return table, json.loads(table.schema.metadata[CELLS])[0]
-        row_group, facts = self._gathered[key.key]
-        with pq.ParquetFile(self.folder / "requests.parquet", page_checksum_verification=True) as file:
-            return file.read_row_group(row_group), facts
+            found: dict[str, Any] = json.loads(pq.read_metadata(part).metadata[CELLS])[0]
+            return found
+        return self._gathered[key.key][1]
+
+    def _tables(self, key: CellKey) -> Iterator[pa.Table]:
+        """Read a cell, row group by row group."""
+        part = self._part(key)
+        path = part if part.exists() else self.folder / "requests.parquet"
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for group in range(file.num_row_groups) if part.exists() else self._gathered[key.key][0]:
+                yield as_requests(file.read_row_group(group))
 
 
 def _refuse_foreign(folder: Path, rules: str, kind: Kind) -> None:
@@ -202,13 +215,15 @@ def _refuse_foreign(folder: Path, rules: str, kind: Kind) -> None:
         raise LapsbenchError(what, where=str(folder), hint="a new or empty --out folder")
 
 
-def cells_of(path: Path) -> dict[str, tuple[int, dict[str, Any]]]:
-    """Map the key of each gathered cell to its row group and facts; empty where they are not as we wrote them."""
+def cells_of(path: Path) -> dict[str, tuple[range, dict[str, Any]]]:
+    """Map the key of each gathered cell to its row groups and facts; empty where they are not as we wrote them."""
     try:
         facts = facts_of(path)
-        if pq.read_metadata(path).num_row_groups != len(facts):
+        ends = list(accumulate(int(each.get(GROUPS, 1)) for each in facts))
+        if pq.read_metadata(path).num_row_groups != (ends[-1] if ends else 0):
             return {}
-        return {each["key"]: (i, each) for i, each in enumerate(facts)}
+        groups = map(range, [0, *ends], ends)
+        return {each["key"]: (mine, each) for mine, each in zip(groups, facts, strict=True)}
     except DAMAGED:
         return {}
 
@@ -226,62 +241,3 @@ def _facts(key: CellKey, outcome: Outcome) -> dict[str, Any]:
     scalars = {name: getattr(outcome, name) for name in SCALARS}
     drafts = {"by_batch": kept(outcome.by_batch), "by_drafts_s": kept_s(outcome.by_drafts_s)}
     return {"key": key.key, "policy": key.policy, "load": key.load, "seed": key.seed, **scalars, **drafts}
-
-
-def _table(key: CellKey, work: Workload, outcome: Outcome) -> pa.Table:
-    n = len(work)
-    columns = {
-        "policy": _repeated(key.policy, n),
-        "load": pa.nulls(n, pa.float64()) if key.load is None else np.full(n, key.load),
-        "seed": np.full(n, key.seed, np.int32),
-        "request": np.arange(n, dtype=np.int32),
-        "arrival_s": work.arrival_s,
-        "admitted_s": _nullable(outcome.admitted_s),
-        "first_token_s": _nullable(outcome.first_token_s),
-        "finished_s": _nullable(outcome.finished_s),
-        "prompt_tokens": work.prompt_tokens,
-        "output_tokens": work.output_tokens,
-        "predicted_tokens": work.predicted_tokens,
-        "rounds": outcome.rounds,
-        "accepted_tokens": outcome.accepted_tokens,
-        "preemptions": outcome.preemptions,
-        "recomputed_tokens": outcome.recomputed_tokens,
-        "resumes": outcome.resumes,
-        "status": pa.DictionaryArray.from_arrays(outcome.status.astype(np.int32), list(STATUS)),
-        "itl_max_s": _nullable(outcome.itl_max_s),
-        "alone_s": outcome.alone_s,
-    }
-    return pa.table(columns, schema=REQUESTS)
-
-
-def outcome_of(table: pa.Table, scalars: Mapping[str, Any], alone_s: np.ndarray[Any, Any]) -> Outcome:
-    """Return what became of the requests of one cell: `table` has the columns of `REQUESTS`."""
-
-    def column(name: str) -> Any:
-        return table[name].combine_chunks().to_numpy(zero_copy_only=False)
-
-    return Outcome(
-        **{
-            name: column(name).astype(np.float64) for name in ("admitted_s", "first_token_s", "finished_s", "itl_max_s")
-        },
-        **{name: column(name).astype(np.int32) for name in ("rounds", "accepted_tokens", "preemptions", "resumes")},
-        recomputed_tokens=column("recomputed_tokens").astype(np.int64),
-        status=_status(table["status"].combine_chunks()),
-        alone_s=alone_s,
-        **{name: scalars[name] for name in SCALARS},
-        by_batch=of_kept(scalars.get("by_batch")),
-        by_drafts_s=of_kept_s(scalars.get("by_drafts_s")),
-    )
-
-
-def _status(column: pa.DictionaryArray) -> np.ndarray[Any, Any]:
-    places = np.array([STATUS.index(name) for name in column.dictionary.to_pylist()], np.uint8)
-    return np.asarray(places[column.indices.to_numpy()], np.uint8)
-
-
-def _nullable(values: np.ndarray[Any, Any]) -> pa.Array:
-    return pa.array(values, from_pandas=True)
-
-
-def _repeated(value: str, n: int) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), [value])

@@ -6,6 +6,7 @@ Knows files; knows nothing of metrics, and nothing of how the run was made.
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
@@ -16,12 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lapsbench import schema
+from lapsbench.core import PART
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.lock import writer
-from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, SCALARS, cells_of, facts_of, outcome_of
+from lapsbench.store.rows import SCALARS, joined, outcome_of
+from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, cells_of, facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from lapsbench.core import Floats, Ints, Outcome
@@ -41,6 +44,10 @@ PARTS = MappingProxyType(
 )
 """What a manifest must hold for a report."""
 CELL = frozenset({"policy", "load", "seed", "key"})
+COLUMNS = MappingProxyType(
+    {"arrival_s": np.float64, "prompt_tokens": np.int32, "output_tokens": np.int32, "predicted_tokens": np.float64}
+)
+"""Of `Requests`, beside their outcome."""
 SummaryKey = tuple[str, float | None, int | None, str, str]
 
 
@@ -49,13 +56,13 @@ class SavedCell:
     """A cell, where its requests are, and what only the whole cell has (steps, look-ups, why it stopped).
 
     Attributes:
-        rows: a row group, or the first row and how many.
+        rows: its row groups, or the first row and how many.
     """
 
     policy: str
     load: float | None
     seed: int
-    rows: int | tuple[int, int]
+    rows: range | tuple[int, int]
     scalars: Mapping[str, Any]
 
 
@@ -118,23 +125,72 @@ class SavedRun:
         rows = zip(*(table[name].to_pylist() for name in table.schema.names), strict=True)
         return {(policy, load, seed, metric, kind): tuple(rest) for policy, load, seed, metric, kind, *rest in rows}
 
+    def size(self, cell: SavedCell) -> int:
+        """Return how many requests a cell has."""
+        if not isinstance(cell.rows, range):
+            return cell.rows[1]
+        with self._legibly():
+            return sum(int(self._file.metadata.row_group(group).num_rows) for group in cell.rows)
+
+    def span_s(self, cell: SavedCell) -> tuple[float, float]:
+        """Return when the first and the last request of a cell arrive."""
+        with self._legibly():
+            if isinstance(cell.rows, range):
+                ends = (cell.rows[0], cell.rows[-1])
+                arrival_s = self._file.read_row_groups(ends, columns=["arrival_s"])["arrival_s"].to_numpy()
+            else:
+                arrival_s = self._all["arrival_s"].slice(*cell.rows).to_numpy()
+            return float(arrival_s[0]), float(arrival_s[-1])
+
     def requests(self, cell: SavedCell) -> Requests:
         """Read the requests of one cell."""
-        path = self.folder / "requests.parquet"
-        try:
-            table = self._table(cell.rows)
+        count = self.size(cell)
+        if count <= PART:
+            return self._requests(cell, cell.rows)
+        own = {name: np.empty(count, kind) for name, kind in COLUMNS.items()}
+
+        def outcomes() -> Iterator[Outcome]:
+            first = 0
+            for part in self.parts(cell):
+                for name, values in own.items():
+                    values[first : first + len(part.arrival_s)] = getattr(part, name)
+                first += len(part.arrival_s)
+                yield part.outcome
+
+        outcome = joined(outcomes(), count)
+        return Requests(**own, outcome=outcome)
+
+    def parts(self, cell: SavedCell) -> Iterator[Requests]:
+        """Read the requests of one cell, some after the others."""
+        if isinstance(cell.rows, range):
+            yield from (self._requests(cell, range(group, group + 1)) for group in cell.rows)
+            return
+        first, count = cell.rows
+        for start in range(first, first + count, PART):
+            yield self._requests(cell, (start, min(PART, first + count - start)))
+
+    def _requests(self, cell: SavedCell, rows: range | tuple[int, int]) -> Requests:
+        with self._legibly():
+            table = self._table(rows)
             whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
             counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
             outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
-        except DAMAGED as error:
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-            raise LapsbenchError(f"cannot be read ({reason})", where=str(path), hint=AGAIN) from error
         return Requests(**whole, **counts, outcome=outcome)
 
-    def _table(self, rows: int | tuple[int, int]) -> pa.Table:
-        if not isinstance(rows, int):
+    @contextmanager
+    def _legibly(self) -> Iterator[None]:
+        """Say in one line what cannot be read."""
+        try:
+            yield
+        except DAMAGED as error:
+            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+            where = str(self.folder / "requests.parquet")
+            raise LapsbenchError(f"cannot be read ({reason})", where=where, hint=AGAIN) from error
+
+    def _table(self, rows: range | tuple[int, int]) -> pa.Table:
+        if not isinstance(rows, range):
             return self._all.slice(*rows)
-        return schema.as_requests(self._file.read_row_group(rows))
+        return schema.as_requests(self._file.read_row_groups(list(rows)))
 
     @cached_property
     def _file(self) -> pq.ParquetFile:

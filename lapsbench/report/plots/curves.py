@@ -89,12 +89,14 @@ def curves(run: Run, share_of_page: int = 1, progress: Callable[[], None] = lamb
 def _pool(run: Run, cells: list[SavedCell], progress: Callable[[], None]) -> _Pool:
     parts: dict[str, list[Floats]] = {name: [] for name in (*QUANTITIES, "alone_s", "slowdown")}
     for cell in cells:
-        requests = run.saved.requests(cell)
-        found = request_metrics(requests.arrival_s, requests.output_tokens, requests.outcome)
-        window = found.finished & (np.arange(len(requests.arrival_s)) >= warmup_of(run.saved, cell))
-        for name in (*QUANTITIES, "slowdown"):
-            parts[name].append(getattr(found, name)[window])
-        parts["alone_s"].append(requests.outcome.alone_s[window])
+        first, cut = 0, warmup_of(run.saved, cell)
+        for requests in run.saved.parts(cell):
+            found = request_metrics(requests.arrival_s, requests.output_tokens, requests.outcome)
+            window = found.finished & (np.arange(first, first + len(found.finished)) >= cut)
+            for name in (*QUANTITIES, "slowdown"):
+                parts[name].append(getattr(found, name)[window])
+            parts["alone_s"].append(requests.outcome.alone_s[window])
+            first += len(found.finished)
         progress()
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
     return _Pool(values=whole, alone_s=whole["alone_s"], slowdown=whole["slowdown"])

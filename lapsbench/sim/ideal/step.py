@@ -32,7 +32,7 @@ from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, timer_at, view_of
 from lapsbench.sim.prices import chunk_price, mixed_price, step_price
-from lapsbench.sim.state import BY_STEP, BY_TIME, DONE, GOING, NAN_RANK, OVERRUN, STALLED
+from lapsbench.sim.state import BY_STEP, BY_TIME, CROWDED, DONE, GOING, NAN_RANK, OVERRUN, STALLED
 from lapsbench.sim.timers import review
 
 
@@ -42,6 +42,8 @@ def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
     last = sim.step + steps
     while sim.step < last:
         arrive(rank, sim)
+        if sim.crowded:
+            break
         if sim.in_batch + sim.in_wait == 0:
             if sim.next_request == sim.requests:
                 return DONE
@@ -60,7 +62,7 @@ def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
             return STALLED
         if sim.now_s > sim.stop_s:
             return OVERRUN
-    return GOING
+    return CROWDED if sim.crowded else GOING
 
 
 @inlined

@@ -126,9 +126,17 @@ class Twin(ABC, Generic[Job]):
     # arrivals -------------------------------------------------------------------------------------------------------
 
     def arrivals(self) -> bool:
-        """Let every arrival with a <= t become live; jump to the next one if nothing is live. False: nothing left."""
+        """Let every arrival with a <= t become live; jump to the next one if nothing is live.
+
+        False: nothing left, or no room for one more.
+        """
         while True:
             while self.next_request < len(self.work) and self.work.arrival_s[self.next_request] <= self.now_s:
+                if self.stays_outside():
+                    break
+                if len(self.live) >= self.setup.live_most:
+                    self.stopped = "crowded"
+                    return False
                 self.arrive(self.next_request)
                 self.next_request += 1
             if not self.idle():
@@ -136,6 +144,10 @@ class Twin(ABC, Generic[Job]):
             if self.next_request == len(self.work):
                 return False
             self.now_s = float(self.work.arrival_s[self.next_request])
+
+    def stays_outside(self) -> bool:
+        """Say whether so many wait that who arrives must do so elsewhere."""
+        return sum(not job.running for job in self.live) >= self.setup.wait_most
 
     def arrive(self, request: int) -> None:
         """Make a request live, unless it can never fit."""

@@ -124,7 +124,7 @@ class Vllm(Twin[Job]):
 
     def wait(self) -> None:
         """Nobody can run: time goes on to the next arrival."""
-        if self.next_request == len(self.work):
+        if self.next_request == len(self.work) or self.stays_outside():
             self.stopped = "stalled"
         else:
             self.now_s = float(self.work.arrival_s[self.next_request])

@@ -22,6 +22,7 @@ from lapsbench.sim.queue import unwait
 from lapsbench.sim.state import (
     BY_STEP,
     BY_TIME,
+    CROWDED,
     DONE,
     GOING,
     NAN_RANK,
@@ -42,6 +43,8 @@ def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
     last = sim.step + steps
     while sim.step < last:
         arrive(rank, sim)
+        if sim.crowded:
+            break
         if sim.in_batch + sim.in_wait == 0 and sim.under_way == 0:
             if sim.next_request == sim.requests:
                 return DONE
@@ -56,7 +59,7 @@ def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
             return STALLED
         if sim.now_s > sim.stop_s:
             return OVERRUN
-    return GOING
+    return CROWDED if sim.crowded else GOING
 
 
 @inlined
@@ -78,7 +81,7 @@ def take_step(rank: Any, control: Any, sim: Any) -> int:
         run_step(sim, sim.step - sim.under_way)
         sim.under_way -= 1
     elif sim.in_dropped == 0:  # nobody can run: time goes on to the next arrival
-        if sim.next_request == sim.requests:
+        if sim.next_request == sim.requests or sim.in_wait >= sim.wait_most:
             return STALLED
         sim.now_s = floats(sim.arrival_s_at)[sim.next_request]
     return GOING
