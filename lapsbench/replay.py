@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Controller, Engine, Outcome, Policy, Trace
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.scenario import Scenario
-    from lapsbench.sim.sweep import Plan, Result, Server, Simulator
+    from lapsbench.sim.sweep import Machines, Plan, Result, Server, Simulator
 
 ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedules.py", "streams.py")
 """What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
@@ -109,12 +109,24 @@ class Replayer:
         return len(self.plan.trace) * len(self.plan.cells)
 
     def run(
-        self, jobs: int = 1, progress: Callable[[int], None] | None = None, *, patience: bool = False
+        self,
+        jobs: int = 1,
+        progress: Callable[[int], None] | None = None,
+        *,
+        patience: bool = False,
+        machines: Machines | None = None,
     ) -> ReplayResult:
-        """Run what is not yet on disk and return the whole result; `patience` keeps a line over it for a page."""
+        """Run what is not yet on disk and return the whole result.
+
+        Args:
+            jobs: cells at a time.
+            progress: called with the number of requests that have left since the last call.
+            patience: keep a line over it for a page.
+            machines: who replays the cells in place of this process.
+        """
         summaries: dict[tuple[str, float | None, int], CellSummary] = {}
         cuts: dict[tuple[float | None, int], int] = {}
-        with closing(self.sweep.run(jobs, self._kept, progress)) as results:
+        with closing(self.sweep.run(jobs, self._kept, progress, machines)) as results:
             for result in results:
                 cell, outcome = result.cell, result.outcome
                 self.resumed += result.resumed

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import threading
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from joblib import Parallel, delayed
 
@@ -27,11 +28,15 @@ from lapsbench.sim.today import Today, today
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from lapsbench.core import Calibration, Engine, Floats, Outcome, Policy, Profile, Trace, Workload
     from lapsbench.policies.predictors import Predictor
     from lapsbench.sim.setup import Setup
+
+
+HELD_REQUESTS = 1_000_000
+"""Of all workloads that are held ready together, where more than two are."""
 
 
 class Simulator(Protocol):
@@ -102,6 +107,13 @@ class Result:
     resumed: bool = False
 
 
+class Machines(Protocol):
+    """Whoever replays cells elsewhere: `lapsbench.machines`."""
+
+    def outcomes(self, sweep: Sweep, cells: Sequence[Cell]) -> Generator[tuple[Cell, Outcome]]:
+        """Yield the outcome of each of the sweep's cells as it comes in, each once."""
+
+
 class Sweep:
     """A plan made ready: prices collapsed, capacity found, calibration done, policies compiled.
 
@@ -127,6 +139,7 @@ class Sweep:
             compiled(policy)
         self.works: dict[int, Workload] = {}
         self.solos: dict[int, Solo] = {}
+        self._most = max(2, HELD_REQUESTS // max(len(plan.trace), 1))
         first = self.prepared(plan.seeds[0])[0]
         say("measuring capacity")
         self.capacity_rps = at_capacity(first, plan.engine, self.costs, replay)
@@ -149,24 +162,60 @@ class Sweep:
         jobs: int = 1,
         kept: Callable[[Cell], Outcome | None] = lambda _: None,
         progress: Callable[[int], None] | None = None,
+        machines: Machines | None = None,
     ) -> Generator[Result]:
-        """Yield a result per cell, in the order of `Plan.cells`.
+        """Yield a result per cell: in the order of `Plan.cells`, or with `machines` as they come in.
 
         Args:
             jobs: cells at a time. The kernel releases the GIL, so these are threads sharing one compiled kernel and one
-                workload; inside `joblib.parallel_config(backend="dask")` they are whatever the user brought.
+                workload.
             kept: an outcome already on disk, which is then not run again.
             progress: called with the number of requests that have left since the last call.
+            machines: who replays the cells in place of this process.
         """
+        if machines is not None:
+            yield from self._elsewhere(machines, kept, progress or (lambda _: None))
+            return
         tick = partial(self._tick, progress) if progress else None
         tasks = (delayed(self._run)(cell, kept, tick) for cell in self.plan.cells)
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")(tasks)
 
-    def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
-        plan, (base, single) = self.plan, self.prepared(cell.seed)
+    def _elsewhere(
+        self, machines: Machines, kept: Callable[[Cell], Outcome | None], progress: Callable[[int], None]
+    ) -> Generator[Result]:
+        left = []
+        for cell in self.plan.cells:
+            if (outcome := kept(cell)) is None:
+                left.append(cell)
+            else:
+                progress(len(self.plan.trace))
+                yield Result(cell, self.given(cell)[0], outcome, resumed=True)
+        with closing(machines.outcomes(self, left)) as outcomes:
+            for cell, outcome in outcomes:
+                progress(len(self.plan.trace))
+                yield Result(cell, self.given(cell)[0], outcome)
+
+    def given(self, cell: Cell) -> tuple[Workload, Setup]:
+        """Return what a cell replays, as its policy may know it."""
+        base, single = self.prepared(cell.seed)
         work = replace(base, arrival_s=self.arrivals[cell.load])
         today_s = self.today[cell.load].p99_s if cell.load in self.today else math.nan
-        work, setup = set_up(work, plan.engine, cell.policy, single, self.calibration, today_s)
+        return set_up(work, self.plan.engine, cell.policy, single, self.calibration, today_s)
+
+    def outcome(self, cell: Cell) -> Outcome:
+        """Replay one cell, here and now."""
+        work, setup = self.given(cell)
+        return self.replay(work, self.plan.engine, cell.policy, self.costs, setup)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process makes the same sweep of."""
+        return vars(self) | {"works": {}, "solos": {}, "serve": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
+        plan, (work, setup) = self.plan, self.given(cell)
         outcome = kept(cell)
         if outcome is not None:
             if tick:
@@ -189,13 +238,13 @@ class Sweep:
             progress(left)
 
     def prepared(self, seed: int) -> tuple[Workload, Solo]:
-        """Make a seed's workload once; keep the last two, as cells come seed by seed."""
+        """Make a seed's workload once; keep the last two, as cells come seed by seed, or more where they are small."""
         lock = getattr(self, "_lock", None) or threading.Lock()
         with lock:
             if seed not in self.works:
                 plan = self.plan
                 work = workload(plan.trace, plan.profile, plan.engine, plan.predictor, seed)
-                for old in list(self.works)[:-1]:
+                for old in list(self.works)[: 1 - self._most]:
                     del self.works[old], self.solos[old]
                 self.works[seed], self.solos[seed] = work, solo(work, plan.engine, self.costs)
             return self.works[seed], self.solos[seed]
