@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,17 @@ def opened(place: str, tell: Callable[[str], None] = lambda _: None) -> Iterator
         UsageError: it is no place.
         LapsbenchError: it cannot be reached, or what it takes is not installed.
     """
-    pool = _pool(place)
-    from lapsbench.machines.machines import Machines  # noqa: PLC0415 - after a bad address
+    checked(place)
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # Dask and Ray log pages about what is said here in a line
+    try:
+        pool = _pool(place)
+        from lapsbench.machines.machines import Machines  # noqa: PLC0415 - after a bad address
 
-    with closing(Machines(pool, tell)) as machines:
-        yield machines
+        with closing(Machines(pool, tell)) as machines:
+            yield machines
+    finally:
+        logging.disable(before)
 
 
 def _pool(place: str) -> Pool:

@@ -81,18 +81,22 @@ class Machines:
             raise failed
 
     def _too_often(self, cell: Cell | None, times: int, lost: Lost) -> LapsbenchError | None:
-        if cell is None or times <= LOSSES:
+        if cell is None or (times <= LOSSES and not lost.deadly):
             return None
         name = f"{cell.name}{'' if cell.load is None else f' at load {cell.load:g}'}, seed {cell.seed}"
-        what = f"was lost {times} times with the process that replayed it ({lost})"
+        what = f"was lost again and again with the process that replayed it ({lost})"
         return LapsbenchError(what, where=f"--on {self.pool.place}: {name}", hint="more memory a process, or --limit N")
 
     def _mend(self, asked: _Asked) -> None:
         """Have the pool back after a loss; the first thread to hear of it does that for all."""
         with self._lock:
             if asked.pools == self._pools:
-                self.tell(f"{self.pool.place}: lost {asked.lost}; asking again, for up to {AGAIN_S:g} s")
-                self._pools += self.pool.again()
+                self.tell(f"{self.pool.place}: cells under way were lost ({asked.lost}); asking for them again")
+                try:
+                    self._pools += self.pool.again()
+                except LapsbenchError as error:
+                    what = f"{error.what}, for {AGAIN_S:g} s now; with --out, finished cells are kept"
+                    raise LapsbenchError(what, where=error.where, hint=f"{error.hint}, and the same command") from error
         asked.renew(self._pools)
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import concurrent.futures as cf
 import contextlib
-import logging
 import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed import Client, KilledWorker
+from distributed import Client, Future, KilledWorker
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.machines.pool import AGAIN_S, CONNECT_S, losing, reach
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from lapsbench.machines.parcel import Part
 
-LOST = (KilledWorker, cf.CancelledError, OSError, TimeoutError)
-"""What a future raises whose call was not to an end: CommClosedError is an OSError."""
+LOST = (cf.CancelledError, OSError, TimeoutError)
+"""What a future raises whose call did not end: CommClosedError is an OSError."""
 
 
 class DaskPool:
@@ -38,7 +37,6 @@ class DaskPool:
 
     def __init__(self, place: str, host: str, port: int) -> None:
         self.place, self.host, self.port = place, host, port
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said here, in a line
         self._lock = threading.RLock()
         self._connect()
 
@@ -58,8 +56,20 @@ class DaskPool:
 
     def submit(self, call: Callable[..., Any], *given: Any) -> cf.Future[Any]:
         """Ask for a call."""
+        answer: cf.Future[Any] = cf.Future()
+
+        def done(found: Future) -> None:
+            try:
+                answer.set_result(found.result(timeout=AGAIN_S))  # waits where it went with its worker
+            except BaseException as error:  # noqa: BLE001 - it has to go somewhere
+                answer.set_exception(error)
+
         with self._losing():
-            return self.executor.submit(call, *given)
+            # not the client's executor: its futures stay open for ever where a result is lost with what it was made of
+            future = self.client.submit(call, *given, pure=False)
+            future.add_done_callback(done)
+        answer.add_done_callback(lambda answer: future.cancel() if answer.cancelled() else None)
+        return answer
 
     def result(self, future: cf.Future[Any]) -> Any:
         """Return what a call that is done returned."""
@@ -100,7 +110,6 @@ class DaskPool:
         except (OSError, TimeoutError, ValueError) as error:
             what = f"no Dask scheduler answers there ({type(error).__name__})"
             raise LapsbenchError(what, where=f"--on {self.place}", hint="the address the scheduler prints") from error
-        self.executor = self.client.get_executor(pure=False)
         self._await_worker()
 
     def _await_worker(self) -> None:
@@ -111,4 +120,4 @@ class DaskPool:
             raise LapsbenchError("has no workers", where=f"--on {self.place}", hint=hint) from error
 
     def _losing(self) -> contextlib.AbstractContextManager[None]:
-        return losing(LOST, lambda: self.client.status != "running")
+        return losing(LOST, lambda: self.client.status != "running", deadly=(KilledWorker,))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.machines.pool import AGAIN_S, losing, reach
@@ -83,7 +83,8 @@ class RayPool:
         return anew
 
     def _losing(self) -> contextlib.AbstractContextManager[None]:
-        return losing((RayError, cf.CancelledError, ConnectionError), lambda: not self._answers())
+        lost = (RayError, cf.CancelledError, ConnectionError)
+        return losing(lost, lambda: not self._answers(), deadly=(WorkerCrashedError, OutOfMemoryError))
 
     def close(self) -> None:
         """Leave the cluster; what it still does for us is dropped."""

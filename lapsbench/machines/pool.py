@@ -21,7 +21,16 @@ AGAIN_S = 60.0
 
 
 class Lost(Exception):  # noqa: N818 - not what went wrong, but what is to be asked for again
-    """A call, or what it needs, was lost with who had it; nobody knows of an outcome."""
+    """A call, or what it needs, was lost with who had it; nobody knows of an outcome.
+
+    Args:
+        what: in words.
+        deadly: every process that took the call was lost.
+    """
+
+    def __init__(self, what: str, *, deadly: bool = False) -> None:
+        super().__init__(what)
+        self.deadly = deadly
 
 
 class Pool(Protocol):
@@ -74,12 +83,15 @@ def reach(place: str, host: str, port: int, hint: str) -> None:
 
 
 @contextlib.contextmanager
-def losing(kinds: tuple[type[Exception], ...], gone: Callable[[], bool]) -> Iterator[None]:
+def losing(
+    kinds: tuple[type[Exception], ...], gone: Callable[[], bool], deadly: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
     """Turn errors of these kinds, and any of somebody who is gone, into `Lost`."""
     try:
         yield
+    except Lost:
+        raise
     except Exception as error:
-        if not isinstance(error, kinds) and not gone():
+        if not isinstance(error, (*kinds, *deadly)) and not gone():
             raise
-        told = next(iter(str(error).splitlines()), "")
-        raise Lost(f"{type(error).__name__}: {told}" if told else type(error).__name__) from error
+        raise Lost(type(error).__name__, deadly=isinstance(error, deadly)) from error
