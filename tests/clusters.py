@@ -66,8 +66,8 @@ def replayed(room):
 @contextlib.contextmanager
 def started(line, room, env, name="process"):
     """Run a shell's command line in the background, and end it and all it started."""
-    log = (room / f"{name}.log").open("a")
-    with subprocess.Popen(line.split(), cwd=room, env=env, stdout=log, stderr=log) as running:
+    options = {"cwd": room, "env": env, "stderr": subprocess.STDOUT}
+    with (room / f"{name}.log").open("a") as log, subprocess.Popen(line.split(), stdout=log, **options) as running:
         try:
             yield running
         finally:

@@ -14,10 +14,10 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from distributed import Client, Future, KilledWorker
+from distributed import Client, KilledWorker
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.machines.pool import AGAIN_S, CONNECT_S, losing, reach
+from lapsbench.machines.pool import AGAIN_S, CONNECT_S, losing, reach, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,17 +57,11 @@ class DaskPool:
     def submit(self, call: Callable[..., Any], *given: Any) -> cf.Future[Any]:
         """Ask for a call."""
         answer: cf.Future[Any] = cf.Future()
-
-        def done(found: Future) -> None:
-            try:
-                answer.set_result(found.result(timeout=AGAIN_S))  # waits where it went with its worker
-            except BaseException as error:  # noqa: BLE001 - it has to go somewhere
-                answer.set_exception(error)
-
         with self._losing():
             # not the client's executor: its futures stay open for ever where a result is lost with what it was made of
             future = self.client.submit(call, *given, pure=False)
-            future.add_done_callback(done)
+            # the time it takes to be made again, if it went with its worker
+            future.add_done_callback(lambda done: settle(answer, lambda: done.result(timeout=AGAIN_S)))
         answer.add_done_callback(lambda answer: future.cancel() if answer.cancelled() else None)
         return answer
 

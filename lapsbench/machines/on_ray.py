@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from lapsbench.errors import LapsbenchError
-from lapsbench.machines.pool import AGAIN_S, losing, reach
+from lapsbench.machines.pool import AGAIN_S, losing, reach, settle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,11 +52,19 @@ class RayPool:
 
     def submit(self, call: Callable[..., Any], *given: Any) -> cf.Future[Any]:
         """Ask for a call."""
+        answer: cf.Future[Any] = cf.Future()
         with self._lock, self._losing():
             if call not in self.calls:
                 self.calls[call] = ray.remote(num_cpus=1, max_retries=3)(call)
-            future: cf.Future[Any] = self.calls[call].remote(*given).future()
-            return future
+            asked = self.calls[call].remote(*given)
+            # not Ray's own future to whoever asks: cancelled, it breaks the thread that would settle it
+            asked.future().add_done_callback(lambda done: settle(answer, done.result))
+        answer.add_done_callback(lambda answer: self._drop(asked) if answer.cancelled() else None)
+        return answer
+
+    def _drop(self, asked: Any) -> None:
+        with contextlib.suppress(Exception):  # as in `close`
+            ray.cancel(asked)
 
     def result(self, future: cf.Future[Any]) -> Any:
         """Return what a call that is done returned."""

@@ -95,3 +95,12 @@ def losing(
         if not isinstance(error, (*kinds, *deadly)) and not gone():
             raise
         raise Lost(type(error).__name__, deadly=isinstance(error, deadly)) from error
+
+
+def settle(answer: Future[Any], result: Callable[[], Any]) -> None:
+    """Give a future its result, or what getting it raises, unless nobody wants it any more."""
+    if answer.set_running_or_notify_cancel():
+        try:
+            answer.set_result(result())
+        except BaseException as error:  # noqa: BLE001 - it has to go somewhere
+            answer.set_exception(error)
