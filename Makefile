@@ -30,7 +30,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(READY): $(CORE)
-	$(PIP) -e '.[dev,profile]'
+	$(PIP) -e '.[cluster,dev,profile]'
 	@touch $@
 
 demo: $(CORE)  ## Set up, then replay the shipped chat trace under nine schedulers
@@ -117,6 +117,8 @@ fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
 bench: $(READY)  ## Time the simulator against a hand-written C loop
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/engines.py
+	$(BIN)/python bench/jobs.py
+	$(BIN)/python bench/sweep.py
 
 findings: $(READY)  ## Make the tables of docs/findings.md again (minutes)
 	$(BIN)/python bench/findings.py

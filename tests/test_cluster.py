@@ -17,13 +17,14 @@ import pytest
 from clusters import cells, environment, family, free_port, listens, replayed, started, wait_for
 from commands import lapsbench, plain_environment, process
 from test_bad_input import HEARING
-from test_on import MINE, same
+from test_on import same
 
 PACKAGE = Path(__file__).parents[1] / "lapsbench"
 PAGE = (Path(__file__).parents[1] / "docs/cluster.md").read_text()
 PRINTED = re.findall(r"```bash\n(.*)\n```", PAGE)
-SWEEP = "replay --limit 100 --load 0.6:0.9:0.1 --repeats 25 --policy fcfs --policy srpt --policy mine.py:shortest"
-SWEEP = f"{SWEEP} --policy srpt-work --quiet"
+SWEEP = PRINTED[2].removeprefix("lapsbench ").partition(" --out")[0] + " --quiet"
+"""What the docs have replayed, 400 cells."""
+MINE = re.search(r"```python\n(def .*?)```", PAGE, re.DOTALL)[1]
 KINDS = {
     "dask": pytest.param(
         "dask", marks=pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed")
@@ -71,13 +72,8 @@ def whole(tmp_path_factory):
 def test_a_cluster_gives_the_bytes_of_one_process_though_a_worker_is_killed(tmp_path, whole, kind):
     (tmp_path / "mine.py").write_text(MINE)
     with cluster(kind, tmp_path) as (place, docs):
-        process(f"{docs.removeprefix('lapsbench ')} --quiet", tmp_path).fine()
-        lapsbench(f"{docs.removeprefix('lapsbench ').partition(' --out')[0]} --quiet --out docs", tmp_path).fine()
-        same(tmp_path / "docs", tmp_path / "sweep")
-
-        (tmp_path / "replayed").unlink()
-        process(f"{SWEEP} --out run --on {place}", tmp_path).fine()
-        same(whole, tmp_path / "run")
+        process(docs.removeprefix("lapsbench "), tmp_path).fine()
+        same(whole, tmp_path / "sweep")
         assert sorted(cell for _, cell in replayed(tmp_path)) == list(range(400))
         assert len({process for process, _ in replayed(tmp_path)}) == 2
 
@@ -137,13 +133,13 @@ def older(package):
     shutil.rmtree(package / "machines")
 
 
-@pytest.mark.parametrize("kind", KINDS.values())
+ANOTHER = another, ["has lapsbench 0.", "and here it is 0.", "try installing the same there"]
+OLDER = older, ["has another lapsbench, or none", "try pip install lapsbench=="]
+
+
 @pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (another, ["has lapsbench 0.", "and here it is 0.", "try installing the same there"]),
-        (older, ["has another lapsbench, or none", "try pip install lapsbench=="]),
-    ],
+    ("kind", "change", "words"),
+    [pytest.param("dask", *ANOTHER, marks=KINDS["dask"].marks), pytest.param("ray", *OLDER, marks=KINDS["ray"].marks)],
 )
 def test_a_worker_with_another_lapsbench_is_refused_in_one_line(tmp_path, kind, change, words):
     shutil.copytree(PACKAGE, tmp_path / "site/lapsbench", ignore=shutil.ignore_patterns("__pycache__"))
