@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from sweeps import made
 
+from lapsbench.boiling import Boiling
 from lapsbench.machines import opened
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def main() -> None:
 
 def timed(sweep: Sweep, place, workers: int) -> float:  # noqa: ANN001 - one of the three below
     """Return the seconds that all cells take there, once everybody has what it needs."""
+    boil = Boiling(None, sweep.capacity_rps)
     with place(workers) as address, opened(address) as machines:
-        list(machines.outcomes(sweep, sweep.plan.cells[: 20 * workers]))
+        list(machines.results(sweep, sweep.plan.cells[: 20 * workers], boil))
         best = float("inf")
         for _ in range(TURNS):
             began = time.perf_counter()
-            assert len(list(machines.outcomes(sweep, sweep.plan.cells))) == len(sweep.plan.cells)  # noqa: S101
+            assert len(list(machines.results(sweep, sweep.plan.cells, boil))) == len(sweep.plan.cells)  # noqa: S101
             best = min(best, time.perf_counter() - began)
         return best
 

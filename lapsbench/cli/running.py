@@ -12,9 +12,9 @@ from lapsbench.cli.console import progress_bar, remark, write_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from lapsbench.machines.machines import Machines
     from lapsbench.metrics.result import ReplayResult
     from lapsbench.replay import Replayer
-    from lapsbench.sim.sweep import Machines
 
 COMPILING = "compiling the simulator, once: about a minute"
 

@@ -1,6 +1,6 @@
 """Replays cells elsewhere: on a Dask or Ray cluster, or in processes of this machine.
 
-`opened` makes of what follows `--on` one object that is given sweeps and yields their outcomes as they come in
+`opened` makes of what follows `--on` one object that is given sweeps and yields what comes of them as it comes in
 (`machines.Machines`). Knows nothing of run folders: who asks keeps what comes.
 """
 

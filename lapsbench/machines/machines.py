@@ -1,6 +1,6 @@
-"""Gives cells to a pool, a few ahead of what it does, and hands their outcomes out as they come in.
+"""Gives cells to a pool, a few ahead of what it does, and hands out what comes of them as it comes in.
 
-A cell that was lost with who replayed it is asked for again; one whose outcome is here never is.
+A cell that was lost with who replayed it is asked for again; one that is here never is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lapsbench import __version__
 from lapsbench.errors import LapsbenchError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Outcome
     from lapsbench.machines.parcel import Part
     from lapsbench.machines.pool import Pool
-    from lapsbench.sim.sweep import Cell, Sweep
+    from lapsbench.sim.sweep import Cell, Result, Sweep
 
 AHEAD = 2
 """Cells that are asked for, over those that are replayed at a time: nobody waits for the next, and few are lost."""
@@ -33,6 +33,14 @@ LOOK_S = 5.0
 """After so long the pool is asked again how many it replays at a time."""
 LOSSES = 3
 """A cell that is lost more often is not asked for again: it may be what kills the workers."""
+
+
+T = TypeVar("T")
+
+
+def outcome_of(result: Result) -> Outcome:
+    """Return what became of every request."""
+    return result.outcome
 
 
 class Machines:
@@ -52,15 +60,20 @@ class Machines:
         """Let go of the pool."""
         self.pool.close()
 
-    def outcomes(self, sweep: Sweep, cells: Sequence[Cell]) -> Generator[tuple[Cell, Outcome]]:
-        """Yield the outcome of each of the sweep's cells as it comes in, each once.
+    def results(self, sweep: Sweep, cells: Sequence[Cell], boil: Callable[[Result], T]) -> Generator[tuple[Cell, T]]:
+        """Yield each of the sweep's cells as it comes in, once, with what is to be had of it.
+
+        Args:
+            sweep: whose they are.
+            cells: to replay, in this order or about.
+            boil: what to make of a result there; pickled, so of an installed module; `outcome_of` sends all.
 
         Raises:
             LapsbenchError: a cell cannot be replayed, or is lost again and again, or the pool is gone for good.
         """
         numbers = {(cell.name, cell.load, cell.seed): number for number, cell in enumerate(sweep.plan.cells)}
         by_number = {numbers[cell.name, cell.load, cell.seed]: cell for cell in cells}
-        asked = _Asked(self.pool, packed(sweep), by_number, self._pools)
+        asked = _Asked(self.pool, packed(sweep, boil), by_number, self._pools)
         losses: Counter[int] = Counter()
         failed: LapsbenchError | None = None
         try:
@@ -116,7 +129,7 @@ class _Asked:
         self.lost = ""
         self._slots, self._looked = 0, -math.inf
 
-    def answers(self) -> Iterator[tuple[int, Outcome | LapsbenchError | Lost]]:
+    def answers(self) -> Iterator[tuple[int, Any]]:
         """Ask for more, wait for some, and yield what became of them; what was lost is to be asked for again."""
         self.lost = ""
         try:

@@ -19,10 +19,10 @@ from lapsbench.machines.sources import Source
 from lapsbench.policies.registry import builtin, find
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from lapsbench.core import Floats
-    from lapsbench.sim.sweep import Sweep
+    from lapsbench.sim.sweep import Result, Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +72,20 @@ class SentPolicy:
         return replace(found, **settings)
 
 
-def packed(sweep: Sweep) -> tuple[Part, ...]:
-    """Return the sweep in parts: what is its own, then trace, profile and history."""
+def packed(sweep: Sweep, boil: Callable[[Result], Any]) -> tuple[Part, ...]:
+    """Return the sweep in parts: what is its own, with what is made of its results, then trace, profile and history."""
     plan = sweep.plan
     large = [each for each in (plan.trace, plan.profile, plan.history) if each is not None]
     drafts = plan.engine.drafts.partition(".py:")
     file = Source.read(f"{drafts[0]}.py") if drafts[1] else None
-    own = _pickled((sweep, _tables(sweep), file), large)
+    own = _pickled((sweep, boil, _tables(sweep), file), large)
     return tuple(Part.of(each) for each in (own, *(_pickled(each) for each in large)))
 
 
-def unpacked(own: bytes, large: Sequence[Any]) -> Sweep:
-    """Return the sweep of its own part and what the others hold."""
+def unpacked(own: bytes, large: Sequence[Any]) -> tuple[Sweep, Callable[[Result], Any]]:
+    """Return the sweep of its own part and what the others hold, and what is made of its results."""
     sweep: Sweep
-    sweep, tables, file = _Unpacker(own, large).load()
+    sweep, boil, tables, file = _Unpacker(own, large).load()
     plan = sweep.plan
     if file is not None:
         rest = plan.engine.drafts.partition(".py:")[2]
@@ -94,7 +94,7 @@ def unpacked(own: bytes, large: Sequence[Any]) -> Sweep:
         for policy, table in zip(plan.policies, tables, strict=True):
             if table is not None:
                 sweep.calibration.tables[policy.calibrate, tuple(policy.parameters.items())] = table
-    return sweep
+    return sweep, boil
 
 
 def _tables(sweep: Sweep) -> list[Floats | None]:

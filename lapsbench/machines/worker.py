@@ -34,11 +34,12 @@ from lapsbench.traces.shape import cut
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lapsbench.core import Outcome
     from lapsbench.sim.sweep import Cell, Sweep
 
 COMPILING_S = 600
 """So long a process waits for another that compiles, and then compiles for itself."""
+BESIDE = ("machines", "metrics", "store", "boiling.py", "schema.py")
+"""What a cell's numbers and file depend on beside its outcome."""
 PARTS, SWEEPS = 16, 8
 """Held ready at a time."""
 _lock = threading.RLock()
@@ -49,15 +50,16 @@ _ready: set[str] = set()
 def home() -> dict[str, str]:
     """Return what must be the same wherever cells of one run are replayed, for their bytes to be."""
     return {
-        "lapsbench": f"{__version__} ({code_key((*ROOMS, 'machines'))[:12]})",
+        "lapsbench": f"{__version__} ({code_key((*ROOMS, *BESIDE))[:12]})",
         "Python": ".".join(python_version_tuple()[:2]),
         "NumPy": version("numpy"),
         "Numba": version("numba"),
+        "PyArrow": version("pyarrow"),
     }
 
 
-def run(theirs: dict[str, str], keys: tuple[str, ...], number: int, *parts: Any) -> Outcome | LapsbenchError:
-    """Return the outcome of a sweep's cell, or what is wrong with it.
+def run(theirs: dict[str, str], keys: tuple[str, ...], number: int, *parts: Any) -> Any:
+    """Return what is to be had of a sweep's cell, or the `LapsbenchError` that it is.
 
     Args:
         theirs: `home` of who asks.
@@ -86,11 +88,11 @@ def _here() -> str:
     return f"worker {socket.gethostname()} (process {os.getpid()})"
 
 
-def _outcome(keys: tuple[str, ...], number: int, parts: tuple[Any, ...]) -> Outcome:
+def _outcome(keys: tuple[str, ...], number: int, parts: tuple[Any, ...]) -> Any:
     with _lock:
         large = [_parts.get(key, partial(_loaded, part)) for key, part in zip(keys[1:], parts[1:], strict=True)]
         try:
-            sweep: Sweep = _sweeps.get("".join(keys), lambda: unpacked(_content(parts[0]), large))
+            sweep, boil = _sweeps.get("".join(keys), lambda: unpacked(_content(parts[0]), large))
         except LapsbenchError as error:
             raise LapsbenchError(error.what, where=f"{_here()}: {error.where}", hint=error.hint) from error
         cell = sweep.plan.cells[number]
@@ -98,7 +100,7 @@ def _outcome(keys: tuple[str, ...], number: int, parts: tuple[Any, ...]) -> Outc
             with _compiling():
                 _replay_one_request(sweep, cell)
             _ready.add(sweep.plan.engine.rules)
-    return sweep.outcome(cell)
+    return boil(sweep.result(cell))
 
 
 def _replay_one_request(sweep: Sweep, cell: Cell) -> None:

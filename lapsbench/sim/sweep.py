@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import threading
-from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,7 +27,7 @@ from lapsbench.sim.today import Today, today
 from lapsbench.traces import scale_to_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator
 
     from lapsbench.core import Calibration, Engine, Floats, Outcome, Policy, Profile, Trace, Workload
     from lapsbench.policies.predictors import Predictor
@@ -107,13 +106,6 @@ class Result:
     resumed: bool = False
 
 
-class Machines(Protocol):
-    """Whoever replays cells elsewhere: `lapsbench.machines`."""
-
-    def outcomes(self, sweep: Sweep, cells: Sequence[Cell]) -> Generator[tuple[Cell, Outcome]]:
-        """Yield the outcome of each of the sweep's cells as it comes in, each once."""
-
-
 class Sweep:
     """A plan made ready: prices collapsed, capacity found, calibration done, policies compiled.
 
@@ -162,38 +154,18 @@ class Sweep:
         jobs: int = 1,
         kept: Callable[[Cell], Outcome | None] = lambda _: None,
         progress: Callable[[int], None] | None = None,
-        machines: Machines | None = None,
     ) -> Generator[Result]:
-        """Yield a result per cell: in the order of `Plan.cells`, or with `machines` as they come in.
+        """Yield a result per cell, in the order of `Plan.cells`.
 
         Args:
             jobs: cells at a time. The kernel releases the GIL, so these are threads sharing one compiled kernel and one
                 workload.
             kept: an outcome already on disk, which is then not run again.
             progress: called with the number of requests that have left since the last call.
-            machines: who replays the cells in place of this process.
         """
-        if machines is not None:
-            yield from self._elsewhere(machines, kept, progress or (lambda _: None))
-            return
         tick = partial(self._tick, progress) if progress else None
         tasks = (delayed(self._run)(cell, kept, tick) for cell in self.plan.cells)
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")(tasks)
-
-    def _elsewhere(
-        self, machines: Machines, kept: Callable[[Cell], Outcome | None], progress: Callable[[int], None]
-    ) -> Generator[Result]:
-        left = []
-        for cell in self.plan.cells:
-            if (outcome := kept(cell)) is None:
-                left.append(cell)
-            else:
-                progress(len(self.plan.trace))
-                yield Result(cell, self.given(cell)[0], outcome, resumed=True)
-        with closing(machines.outcomes(self, left)) as outcomes:
-            for cell, outcome in outcomes:
-                progress(len(self.plan.trace))
-                yield Result(cell, self.given(cell)[0], outcome)
 
     def given(self, cell: Cell) -> tuple[Workload, Setup]:
         """Return what a cell replays, as its policy may know it."""
@@ -202,10 +174,10 @@ class Sweep:
         today_s = self.today[cell.load].p99_s if cell.load in self.today else math.nan
         return set_up(work, self.plan.engine, cell.policy, single, self.calibration, today_s)
 
-    def outcome(self, cell: Cell) -> Outcome:
+    def result(self, cell: Cell) -> Result:
         """Replay one cell, here and now."""
         work, setup = self.given(cell)
-        return self.replay(work, self.plan.engine, cell.policy, self.costs, setup)
+        return Result(cell, work, self.replay(work, self.plan.engine, cell.policy, self.costs, setup))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process makes the same sweep of."""

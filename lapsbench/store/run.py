@@ -124,9 +124,12 @@ class RunFolder:
 
     def keep(self, key: CellKey, work: Workload, outcome: Outcome) -> None:
         """Put a finished cell on disk at once."""
-        table = _table(key, work, outcome)
-        metadata = json.dumps([_facts(key, outcome)]).encode()
-        write_parquet(table, self._part(key), "requests", extra={CELLS: metadata})
+        write_cell(self._part(key), key, work, outcome)
+
+    def put(self, key: CellKey, content: bytes) -> None:
+        """Put on disk what `write_cell` has written elsewhere."""
+        with files.whole(self._part(key)) as part:
+            part.write_bytes(content)
 
     def gather(
         self,
@@ -176,6 +179,13 @@ class RunFolder:
         row_group, facts = self._gathered[key.key]
         with pq.ParquetFile(self.folder / "requests.parquet", page_checksum_verification=True) as file:
             return file.read_row_group(row_group), facts
+
+
+def write_cell(path: Path, key: CellKey, work: Workload, outcome: Outcome) -> None:
+    """Write a finished cell, as it lies in `cells/`."""
+    table = _table(key, work, outcome)
+    metadata = json.dumps([_facts(key, outcome)]).encode()
+    write_parquet(table, path, "requests", extra={CELLS: metadata})
 
 
 def _refuse_foreign(folder: Path, rules: str, kind: Kind) -> None:
