@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from lapsbench.sim.sweep import Sweep
 
-REQUESTS = 20_000
+REQUESTS = 5_000
 POLICIES, LOADS, SEEDS = ("fcfs", "srpt", "laps-sd", "srpt-work"), (0.6, 0.7, 0.8, 0.9), 25
-TURNS = 3
+TURNS = 2
 BIN = Path(sys.executable).parent
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from lapsbench.machines.parcel import Part
 
+TRIES = 2
+"""A busy head may take longer to start what serves a client than Ray waits for that."""
+
 
 class RayPool:
     """A Ray cluster, reached through its client server.
@@ -111,8 +114,14 @@ class RayPool:
         reach(self.place, self.host, self.port, hint)
         self.sent: dict[str, Any] = {}
         self.calls: dict[Any, Any] = {}
-        try:
-            ray.init(f"ray://{self.host}:{self.port}", logging_level=logging.CRITICAL, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-            told = next(iter(str(error).splitlines()), type(error).__name__)
-            raise LapsbenchError(f"does not let us in ({told})", where=f"--on {self.place}", hint=hint) from error
+        failed: Exception | None = None
+        for _ in range(TRIES):
+            try:
+                ray.init(f"ray://{self.host}:{self.port}", logging_level=logging.CRITICAL, log_to_driver=False)
+            except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+                self.close()
+                failed = error
+            else:
+                return
+        told = " ".join(str(failed).split())[:200]
+        raise LapsbenchError(f"does not let us in ({told})", where=f"--on {self.place}", hint=hint) from failed
