@@ -30,7 +30,7 @@ $(CORE): pyproject.toml constraints.txt
 	@touch $@
 
 $(READY): $(CORE)
-	$(PIP) -e '.[dev,profile,tune]'
+	$(PIP) -e '.[cluster,dev,profile,tune]'
 	@touch $@
 
 demo: $(CORE)  ## Set up, then replay the shipped chat trace under nine schedulers
@@ -126,6 +126,8 @@ bench: $(READY)  ## Time the simulator against a hand-written C loop, and replay
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/engines.py
 	$(BIN)/python bench/week.py
+	$(BIN)/python bench/jobs.py
+	$(BIN)/python bench/sweep.py
 
 findings: $(READY)  ## Make the tables of docs/findings.md again (minutes)
 	$(BIN)/python bench/findings.py

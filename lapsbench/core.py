@@ -356,7 +356,7 @@ class Policy:
         client_weights: names of the two parameters that charge a client's counter per prompt and output token.
         aliases: other names of parameters, such as the letters of a paper.
         preempt: times a request may lose its place to a better ranked one.
-        file: where it is from, if it was asked for as FILE.py:FUNCTION; else "".
+        file, function: where it is from, and what it is called there, if it was asked for as FILE.py:FUNCTION; else "".
     """
 
     name: str
@@ -374,6 +374,7 @@ class Policy:
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     preempt: float = math.inf
     file: str = ""
+    function: str = ""
 
     @property
     def is_oracle(self) -> bool:

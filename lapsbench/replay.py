@@ -6,11 +6,12 @@ import hashlib
 import importlib.metadata
 import platform
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapsbench import __version__
+from lapsbench.boiling import Boiling, where
 from lapsbench.command import as_command
 from lapsbench.core import LARGE
 from lapsbench.drafts.registry import find
@@ -18,11 +19,8 @@ from lapsbench.engines import rules_version
 from lapsbench.errors import LapsbenchError
 from lapsbench.metrics.comparison import compare
 from lapsbench.metrics.estimates import estimate_rows
-from lapsbench.metrics.in_parts import summarize_in_parts
 from lapsbench.metrics.result import ReplayResult
 from lapsbench.metrics.rows import summary_rows
-from lapsbench.metrics.summary import summarize
-from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.needs import needs
 from lapsbench.patience import patience_rows
 from lapsbench.planning import plan as plan_of
@@ -31,16 +29,18 @@ from lapsbench.policies.registry import spec_of
 from lapsbench.policies.work import OF_TODAY
 from lapsbench.schedules import nominal
 from lapsbench.sim import kernel
-from lapsbench.sim.sweep import Cell, Sweep
+from lapsbench.sim.sweep import Cell, Result, Sweep
 from lapsbench.store.run import MANIFEST, CellKey, Kind, RunFolder, content_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
+    from lapsbench.boiling import Boiled
     from lapsbench.core import Controller, Engine, Outcome, Policy, Trace
+    from lapsbench.machines.machines import Machines
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.scenario import Scenario
-    from lapsbench.sim.sweep import Plan, Result, Server, Simulator
+    from lapsbench.sim.sweep import Plan, Server, Simulator
 
 ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedules.py", "streams.py")
 """What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
@@ -111,23 +111,26 @@ class Replayer:
         return len(self.plan.trace) * len(self.plan.cells)
 
     def run(
-        self, jobs: int = 1, progress: Callable[[int], None] | None = None, *, patience: bool = False
+        self,
+        jobs: int = 1,
+        progress: Callable[[int], None] | None = None,
+        *,
+        patience: bool = False,
+        machines: Machines | None = None,
     ) -> ReplayResult:
-        """Run what is not yet on disk and return the whole result; `patience` keeps a line over it for a page."""
+        """Run what is not yet on disk and return the whole result.
+
+        Args:
+            jobs: cells at a time.
+            progress: called with the number of requests that have left since the last call.
+            patience: keep a line over it for a page.
+            machines: who replays the cells in place of this process.
+        """
         summaries: dict[tuple[str, float | None, int], CellSummary] = {}
         cuts: dict[tuple[float | None, int], int] = {}
-        with closing(self.sweep.run(jobs, self._kept, progress)) as results:
-            for result in results:
-                cell, outcome = result.cell, result.outcome
-                self.resumed += result.resumed
-                if self.folder is not None and not result.resumed:
-                    self.folder.keep(self.key(cell), result.work, outcome)
-                where = (cell.load, cell.seed)
-                if where not in cuts:
-                    offered = backlog_s(result.work.arrival_s, outcome.alone_s, self.sweep.capacity_rps)
-                    cuts[where] = warmup_cut(offered)
-                summaries[cell.name, *where] = self._summary(result, cuts[where])
-                del result, outcome  # of 27 million requests, 1.6 GB that the next cell takes
+        with closing(self._boiled(jobs, progress or (lambda _: None), machines)) as cells:
+            for cell, boiled in cells:
+                summaries[where(cell)], cuts[cell.load, cell.seed] = boiled.summary, boiled.cut
         ordered = [summaries[cell.name, cell.load, cell.seed] for cell in self.cells]
         comparisons = tuple(compare(ordered, self.baseline))
         if self.folder is not None:
@@ -192,22 +195,36 @@ class Replayer:
         plan = self.plan
         return [Cell(policy, load, seed) for load in plan.loads for policy in plan.policies for seed in plan.seeds]
 
-    def _summary(self, result: Result, cut: int) -> CellSummary:
-        cell, work = result.cell, result.work
-        boil_down = summarize if len(work) <= LARGE else summarize_in_parts
-        return boil_down(
-            work.arrival_s,
-            work.output_tokens,
-            result.outcome,
-            policy=cell.name,
-            load=cell.load,
-            seed=cell.seed,
-            oracle=cell.policy.is_oracle,
-            bounds=cell.policy.bounds,
-            warmup=cut,
-            slo=self.slo,
-            prompt_tokens=work.prompt_tokens,
-        )
+    def _boiled(
+        self, jobs: int, progress: Callable[[int], None], machines: Machines | None
+    ) -> Generator[tuple[Cell, Boiled]]:
+        """Replay what is not on disk, here or elsewhere; keep it as it comes in."""
+        boil = Boiling(self.slo, self.sweep.capacity_rps)
+        if machines is None:
+            with closing(self.sweep.run(jobs, self._kept, progress)) as results:
+                for result in results:
+                    self.resumed += result.resumed
+                    if self.folder is not None and not result.resumed:
+                        self.folder.keep(self.key(result.cell), result.work, result.outcome)
+                    cell, boiled = result.cell, boil(result)
+                    del result  # of 27 million requests, 1.6 GB that the next cell takes
+                    yield cell, boiled
+            return
+        left = []
+        for cell in self.plan.cells:
+            if (outcome := self._kept(cell)) is None:
+                left.append(cell)
+            else:
+                self.resumed += 1
+                progress(len(self.plan.trace))
+                yield cell, boil(Result(cell, self.sweep.given(cell)[0], outcome, resumed=True))
+        keys = {where(cell): self.key(cell) for cell in left} if self.folder is not None else {}
+        with closing(machines.results(self.sweep, left, replace(boil, keys=keys))) as results:
+            for cell, boiled in results:
+                progress(len(self.plan.trace))
+                if self.folder is not None:
+                    self.folder.put(self.key(cell), boiled.content)
+                yield cell, boiled
 
     def _result(self, cells: tuple[CellSummary, ...], comparisons: tuple[Any, ...]) -> ReplayResult:
         plan, calibration = self.plan, self.sweep.calibration

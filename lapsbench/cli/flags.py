@@ -100,7 +100,11 @@ Calibration = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Keep the run here; the same command resumes it.")]
 JsonTo = Annotated[str | None, typer.Option("--json", metavar="PATH|-", help="Write results as JSON; - for stdout.")]
-Jobs = Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side.")]
+Jobs = Annotated[int | None, typer.Option(metavar="N", min=1, max=1024, help="Cells side by side (1).")]
+On = Annotated[
+    str | None,
+    typer.Option(metavar="dask://HOST:PORT|ray://HOST:PORT|local:N", help="Replay the cells there: docs/cluster.md."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no advice.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="Small defaults: seconds, for CI; other flags still count.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print the settings as a scenario file and stop.")]
@@ -112,3 +116,22 @@ def settings(given: Mapping[str, Any]) -> dict[str, Any]:
 
     policies = tuple(given["policy"]) if given["policy"] else None
     return {"policies": policies} | {name: given[name] for name in Scenario.model_fields if name in given}
+
+
+def where(on: str | None, jobs: int | None, engine: str) -> str | None:
+    """Return where cells are replayed; None: in this process.
+
+    Raises:
+        UsageError: it is no place, or not for these settings.
+    """
+    if on is None:
+        return None
+    from lapsbench.errors import UsageError
+    from lapsbench.machines import checked
+
+    if jobs is not None:
+        raise UsageError("exclude each other", where="--on and --jobs", hint="one of the two")
+    if engine == "vllm-native":
+        raise UsageError("does not take the engine vllm-native", where="--on", hint="--engine vllm, or --jobs N")
+    checked(on)
+    return on

@@ -52,7 +52,8 @@ def replay(
     calibration: flags.Calibration = None,
     out: flags.Out = None,
     json_to: flags.JsonTo = None,
-    jobs: flags.Jobs = 1,
+    jobs: flags.Jobs = None,
+    on: flags.On = None,
     quiet: flags.Quiet = False,
     smoke: flags.Smoke = False,
     print_config: flags.PrintConfig = False,
@@ -70,6 +71,7 @@ def replay(
 
         typer.echo(as_toml(settled(wanted)), nl=False)
         return
+    place = flags.where(on, jobs, wanted.engine)
     check_target(json_to)
 
     def make(say: Callable[[str], None]) -> Replayer:
@@ -78,5 +80,5 @@ def replay(
         return Replayer(wanted, out, say)
 
     patience = not (quiet or smoke or wanted.engine == "vllm-native")  # its own Scheduler is slow
-    result, replayer = run(make, "replaying", jobs, quiet=quiet, patience=patience)
+    result, replayer = run(make, "replaying", jobs or 1, quiet=quiet, patience=patience, on=place)
     show(result, replayer, json_to, quiet=quiet)

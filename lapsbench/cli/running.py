@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from lapsbench.cli.console import progress_bar, remark, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from lapsbench.machines.machines import Machines
     from lapsbench.metrics.result import ReplayResult
     from lapsbench.replay import Replayer
 
@@ -25,6 +26,7 @@ def run(
     *,
     quiet: bool,
     patience: bool = False,
+    on: str | None = None,
 ) -> tuple[ReplayResult, Replayer]:
     """Run under a progress bar on stderr; where that is not a terminal, say no more than what takes long.
 
@@ -34,6 +36,7 @@ def run(
         jobs: of them at a time.
         quiet: no progress.
         patience: keep the line over patience of `work-patient`.
+        on: replay them there, in place of this process.
     """
     with progress_bar(quiet=quiet) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of cells that were under way
@@ -48,9 +51,23 @@ def run(
 
         from lapsbench.sim.compiling import told_of_compiling
 
-        with told_of_compiling(tell), closing(make(say)) as replayer:
+        with told_of_compiling(tell), elsewhere(on, say, quiet=quiet) as machines, closing(make(say)) as replayer:
             bar.update(task, description=f"{doing} {len(replayer.plan.cells)} cells", total=replayer.requests)
-            return replayer.run(jobs, lambda left: bar.advance(task, left), patience=patience), replayer
+            done = replayer.run(jobs, lambda left: bar.advance(task, left), patience=patience, machines=machines)
+            return done, replayer
+
+
+@contextmanager
+def elsewhere(on: str | None, say: Callable[[str], None], *, quiet: bool) -> Iterator[Machines | None]:
+    """Give who replays cells in place of this process, if anybody."""
+    if on is None:
+        yield None
+        return
+    from lapsbench.machines import opened
+
+    say(f"reaching {on}")
+    with opened(on, lambda text: remark([text], quiet=quiet)) as machines:
+        yield machines
 
 
 def show(result: ReplayResult, replayer: Replayer, json_to: str | None, *, quiet: bool) -> None:

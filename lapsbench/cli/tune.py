@@ -68,7 +68,7 @@ def tune(
     slo: flags.Slo = None,
     calibration: flags.Calibration = None,
     json_to: flags.JsonTo = None,
-    jobs: flags.Jobs = 1,
+    jobs: flags.Jobs = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Search the setting with the lowest mean JCT (or another metric), and prove it on traffic it was not chosen on.
@@ -90,7 +90,7 @@ def tune(
         from lapsbench.tuning.tuner import Tuner
 
         with told_of_compiling(lambda: say(COMPILING)), closing(Tuner(asked, out, say)) as tuner:
-            proof = tuner.run(jobs, say, lambda share: bar.update(task, completed=share, total=1.0))
+            proof = tuner.run(jobs or 1, say, lambda share: bar.update(task, completed=share, total=1.0))
             say("drawing")
             content, told, serve = _keep(tuner, proof)
     failed_json = write_json(content, json_to) if json_to else None

@@ -219,7 +219,8 @@ def _from_entry_point(point: Any) -> Policy:
 
 
 def _from_file(path: Path, function: str) -> Policy:
-    return replace(_as_policy(in_file(path, function, "--policy", Policy), f"{path}:{function}"), file=str(path))
+    found = _as_policy(in_file(path, function, "--policy", Policy), f"{path}:{function}")
+    return replace(found, file=str(path), function=function)
 
 
 def in_file(path: Path, function: str, flag: str, kind: type[Any]) -> Any:

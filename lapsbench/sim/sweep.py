@@ -9,7 +9,7 @@ import math
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from joblib import Parallel, delayed
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from lapsbench.core import Calibration, Engine, Floats, Outcome, Policy, Profile, Trace, Workload
     from lapsbench.policies.predictors import Predictor
     from lapsbench.sim.setup import Setup
+
+
+HELD_REQUESTS = 1_000_000
+"""Of all workloads that are held ready together, where more than two are."""
 
 
 class Simulator(Protocol):
@@ -127,6 +131,7 @@ class Sweep:
             compiled(policy)
         self.works: dict[int, Workload] = {}
         self.solos: dict[int, Solo] = {}
+        self._most = 1 if len(plan.trace) > LARGE else max(2, HELD_REQUESTS // max(len(plan.trace), 1))
         first, single = self.prepared(plan.seeds[0])
         say("measuring capacity")
         self.capacity_rps = at_capacity(first, plan.engine, self.costs, replay, single)
@@ -154,7 +159,7 @@ class Sweep:
 
         Args:
             jobs: cells at a time. The kernel releases the GIL, so these are threads sharing one compiled kernel and one
-                workload; inside `joblib.parallel_config(backend="dask")` they are whatever the user brought.
+                workload.
             kept: an outcome already on disk, which is then not run again.
             progress: called with the number of requests that have left since the last call.
         """
@@ -165,11 +170,27 @@ class Sweep:
         tasks = (delayed(self._run)(cell, kept, tick) for cell in self.plan.cells)
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")(tasks)
 
-    def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
-        plan, (base, single) = self.plan, self.prepared(cell.seed)
+    def given(self, cell: Cell) -> tuple[Workload, Setup]:
+        """Return what a cell replays, as its policy may know it."""
+        base, single = self.prepared(cell.seed)
         work = replace(base, arrival_s=self.arrivals[cell.load])
         today_s = self.today[cell.load].p99_s if cell.load in self.today else math.nan
-        work, setup = set_up(work, plan.engine, cell.policy, single, self.calibration, today_s)
+        return set_up(work, self.plan.engine, cell.policy, single, self.calibration, today_s)
+
+    def result(self, cell: Cell) -> Result:
+        """Replay one cell, here and now."""
+        work, setup = self.given(cell)
+        return Result(cell, work, self.replay(work, self.plan.engine, cell.policy, self.costs, setup))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process makes the same sweep of."""
+        return vars(self) | {"works": {}, "solos": {}, "serve": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    def _run(self, cell: Cell, kept: Callable[[Cell], Outcome | None], tick: Callable[[int], None] | None) -> Result:
+        plan, (work, setup) = self.plan, self.given(cell)
         outcome = kept(cell)
         if outcome is not None:
             if tick:
@@ -192,13 +213,13 @@ class Sweep:
             progress(left)
 
     def prepared(self, seed: int) -> tuple[Workload, Solo]:
-        """Make a seed's workload once; keep the last two, as cells come seed by seed; of a large trace, one."""
+        """Make a seed's workload once; keep the last two, as cells come seed by seed; more of small traces, one of large."""
         lock = getattr(self, "_lock", None) or threading.Lock()
         with lock:
             if seed not in self.works:
                 plan = self.plan
                 work = workload(plan.trace, plan.profile, plan.engine, plan.predictor, seed)
-                for old in list(self.works)[: -1 if len(plan.trace) <= LARGE else None]:
+                for old in list(self.works)[: max(0, len(self.works) + 1 - self._most)]:
                     del self.works[old], self.solos[old]
                 self.works[seed], self.solos[seed] = work, solo(work, plan.engine, self.costs)
             return self.works[seed], self.solos[seed]

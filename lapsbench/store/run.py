@@ -128,12 +128,12 @@ class RunFolder:
 
     def keep(self, key: CellKey, work: Workload, outcome: Outcome) -> None:
         """Put a finished cell on disk at once."""
-        metadata = {TAG: tag_of("requests"), CELLS: json.dumps([_facts(key, outcome)]).encode()}
-        schema = REQUESTS.with_metadata(metadata)
-        with files.whole(self._part(key)) as part, pq.ParquetWriter(part, schema, **WRITING) as writer:
-            for first in range(0, max(len(work), 1), PART):
-                rows = table_of(key, work, outcome, slice(first, first + PART))
-                writer.write_table(rows.replace_schema_metadata(metadata), row_group_size=PART)
+        write_cell(self._part(key), key, work, outcome)
+
+    def put(self, key: CellKey, content: bytes) -> None:
+        """Put on disk what `write_cell` has written elsewhere."""
+        with files.whole(self._part(key)) as part:
+            part.write_bytes(content)
 
     def gather(
         self,
@@ -189,6 +189,16 @@ class RunFolder:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for group in range(file.num_row_groups) if part.exists() else self._gathered[key.key][0]:
                 yield as_requests(file.read_row_group(group))
+
+
+def write_cell(path: Path, key: CellKey, work: Workload, outcome: Outcome) -> None:
+    """Write a finished cell, as it lies in `cells/`, row group by row group."""
+    metadata = {TAG: tag_of("requests"), CELLS: json.dumps([_facts(key, outcome)]).encode()}
+    schema = REQUESTS.with_metadata(metadata)
+    with files.whole(path) as part, pq.ParquetWriter(part, schema, **WRITING) as writer:
+        for first in range(0, max(len(work), 1), PART):
+            rows = table_of(key, work, outcome, slice(first, first + PART))
+            writer.write_table(rows.replace_schema_metadata(metadata), row_group_size=PART)
 
 
 def _refuse_foreign(folder: Path, rules: str, kind: Kind) -> None:

@@ -1,0 +1,175 @@
+"""A sweep of 400 cells on real clusters of two workers, Dask's and Ray's, as docs/cluster.md has them started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import polars as pl
+import pytest
+from clusters import cells, environment, family, free_port, listens, replayed, started, wait_for
+from commands import lapsbench, plain_environment, process
+from test_bad_input import HEARING
+from test_on import same
+
+PACKAGE = Path(__file__).parents[1] / "lapsbench"
+PAGE = (Path(__file__).parents[1] / "docs/cluster.md").read_text()
+PRINTED = re.findall(r"```bash\n(.*)\n```", PAGE)
+SWEEP = PRINTED[2].removeprefix("lapsbench ").partition(" --out")[0] + " --quiet"
+"""What the docs have replayed, 400 cells."""
+MINE = re.search(r"```python\n(def .*?)```", PAGE, re.DOTALL)[1]
+KINDS = {
+    "dask": pytest.param(
+        "dask", marks=pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed")
+    ),
+    "ray": pytest.param("ray", marks=pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed")),
+}
+
+
+def printed(start, ports):
+    """Return the docs' command that begins so, on this machine and ports of our own."""
+    (line,) = [line for line in PRINTED if line.startswith(start) or line.endswith(start)]
+    line = line.replace("HOST", "127.0.0.1")
+    for there, here in ports.items():
+        line = re.sub(rf"\b{there}\b", str(here), line)
+    return line
+
+
+@contextlib.contextmanager
+def cluster(kind, room):
+    """Start what the docs print, and give the address and the docs' replay."""
+    env, ports = environment(room), {"8786": free_port(), "6379": free_port(), "10001": free_port()}
+    head, port, more = {
+        "dask": ("dask scheduler", ports["8786"], "dask worker"),
+        "ray": ("ray start --head", ports["10001"], "ray start --address"),
+    }[kind]
+    with started(printed(head, ports), room, env, "head"):
+        wait_for(lambda: listens(port), told=(room / "head.log").read_text())
+        with started(printed(more, ports), room, env, "worker"):
+            yield (
+                f"{kind}://127.0.0.1:{port}",
+                printed(f"--on {kind}://HOST:{'8786' if kind == 'dask' else '10001'}", ports),
+            )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The sweep as one process replays it."""
+    room = tmp_path_factory.mktemp("whole")
+    (room / "mine.py").write_text(MINE)
+    lapsbench(f"{SWEEP} --out run --jobs 1", room).fine()
+    return room / "run"
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_a_cluster_gives_the_bytes_of_one_process_though_a_worker_is_killed(tmp_path, whole, kind):
+    (tmp_path / "mine.py").write_text(MINE)
+    with cluster(kind, tmp_path) as (place, docs):
+        process(docs.removeprefix("lapsbench "), tmp_path).fine()
+        same(whole, tmp_path / "sweep")
+        assert sorted(cell for _, cell in replayed(tmp_path)) == list(range(400))
+        assert len({process for process, _ in replayed(tmp_path)}) == 2
+
+        (tmp_path / "replayed").unlink()
+        with replaying(tmp_path, f"--out again --on {place}", 60) as running:
+            came = arrived(tmp_path)
+            os.kill(replayed(tmp_path)[-1][0], signal.SIGKILL)
+            _, err = running.communicate(timeout=100)
+        assert running.returncode == 0, err
+        assert err == ""
+        same(whole, tmp_path / "again")
+        counted = [cell for _, cell in replayed(tmp_path)]
+        assert all(counted.count(cell) == 1 for cell in came)
+        assert len(counted) <= 402  # what a dead worker had not handed over
+
+
+@pytest.mark.parametrize("kind", [KINDS["dask"]])
+def test_a_scheduler_that_restarts_costs_no_finished_cell(tmp_path, whole, kind):
+    (tmp_path / "mine.py").write_text(MINE)
+    env, port = environment(tmp_path), free_port()
+    head, worker = (printed(start, {"8786": port}) for start in ("dask scheduler", "dask worker"))
+    with contextlib.ExitStack() as there:
+        first = there.enter_context(started(head, tmp_path, env, "head"))
+        there.enter_context(started(worker, tmp_path, env, "worker"))
+        with replaying(tmp_path, f"--out run --on dask://127.0.0.1:{port}", 60) as running:
+            came = arrived(tmp_path, "run")
+            for each in family(first.pid):
+                each.kill()
+            there.enter_context(started(head, tmp_path, env, "head again"))
+            wait_for(lambda: listens(port))
+            there.enter_context(started(worker, tmp_path, env, "worker again"))
+            _, err = running.communicate(timeout=100)
+    assert running.returncode == 0, err
+    same(whole, tmp_path / "run")
+    counted = [cell for _, cell in replayed(tmp_path)]
+    assert all(counted.count(cell) == 1 for cell in came)
+
+
+@pytest.mark.parametrize("kind", [KINDS["dask"]])
+def test_ctrl_c_keeps_finished_cells_and_this_machine_goes_on(tmp_path, whole, kind):
+    (tmp_path / "mine.py").write_text(MINE)
+    with cluster(kind, tmp_path) as (place, _), replaying(tmp_path, f"--out run --on {place}", 20) as running:
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert err == "error: interrupted; with --out, finished cells are kept and the same command goes on\n"
+    assert len(cells(tmp_path / "run")) >= 20
+    lapsbench(f"{SWEEP} --out run", tmp_path).fine()
+    same(whole, tmp_path / "run")
+
+
+def another(package):
+    (package / "core.py").write_text(f"{(package / 'core.py').read_text()}\nANOTHER = 1\n")
+
+
+def older(package):
+    shutil.rmtree(package / "machines")
+
+
+ANOTHER = another, ["has lapsbench 0.", "and here it is 0.", "try installing the same there"]
+OLDER = older, ["has another lapsbench, or none", "try pip install lapsbench=="]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [pytest.param("dask", *ANOTHER, marks=KINDS["dask"].marks), pytest.param("ray", *OLDER, marks=KINDS["ray"].marks)],
+)
+def test_a_worker_with_another_lapsbench_is_refused_in_one_line(tmp_path, kind, change, words):
+    shutil.copytree(PACKAGE, tmp_path / "site/lapsbench", ignore=shutil.ignore_patterns("__pycache__"))
+    change(tmp_path / "site/lapsbench")
+    with cluster(kind, tmp_path) as (place, _):
+        done = process(f"replay --limit 100 --quiet --on {place}", tmp_path)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.count("\n") == 1
+    assert all(word in done.err for word in words), done.err
+
+
+@contextlib.contextmanager
+def replaying(room, flags, count):
+    """Start the sweep, and come back when so many cells are on disk."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, "-c", HEARING, *f"{SWEEP} {flags}".split()]
+    with subprocess.Popen(command, cwd=room, env=plain_environment(), **pipes) as running:
+        folder = room / flags.split()[1]
+        wait_for(lambda: len(cells(folder)) >= count or running.poll() is not None)
+        yield running
+        running.kill()
+
+
+def arrived(room, name="again"):
+    """Return the numbers of the cells that are on disk."""
+    loads, policies = (0.6, 0.7, 0.8, 0.9), ("fcfs", "srpt", "shortest", "srpt-work")
+    found = []
+    for path in (room / name / "cells").glob("*.parquet"):
+        with contextlib.suppress(OSError):  # being written
+            policy, load, seed = pl.read_parquet(path, columns=["policy", "load", "seed"]).row(0)
+            found.append((loads.index(load) * 25 + seed) * 4 + policies.index(policy))
+    assert found
+    return found
