@@ -213,7 +213,7 @@ class Sweep:
             progress(left)
 
     def prepared(self, seed: int) -> tuple[Workload, Solo]:
-        """Make a seed's workload once; keep the last two, as cells come seed by seed; more of small traces, one of large."""
+        """Make a seed's workload once; keep two, as cells come seed by seed; more of small traces, one of large."""
         lock = getattr(self, "_lock", None) or threading.Lock()
         with lock:
             if seed not in self.works:
