@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import typer
-from commands import lapsbench
+from commands import lapsbench, process
 
 from lapsbench import resources
 from lapsbench.cli.entry import app
@@ -387,6 +387,15 @@ def jobs(run):
         assert (run.room / "jobs1" / name).read_bytes() == (run.room / "jobs2" / name).read_bytes()
 
 
+def on(run):
+    line = f"{BUSY} --repeats 2"
+    here = lapsbench(f"{line} --out here", run.room).fine()
+    there = process(f"{line} --out there --on local:2", run.room).fine()
+    assert here.out == there.out
+    for name in ("requests.parquet", "summary.parquet", "manifest.json"):
+        assert (run.room / "here" / name).read_bytes() == (run.room / "there" / name).read_bytes()
+
+
 def quiet(run):
     loud, quiet = lapsbench(BUSY, run.room), lapsbench(f"{BUSY} --quiet", run.room)
     assert "try " in loud.err
@@ -448,6 +457,7 @@ CASES = {
             out,
             json_to,
             jobs,
+            on,
             quiet,
             smoke,
             print_config,
@@ -468,4 +478,13 @@ def test_every_case_is_of_an_option():
 
 def test_every_setting_of_a_scenario_has_a_flag():
     keys = {{"policy": "policies"}.get(name, name) for name in OPTIONS}
-    assert set(Scenario.model_fields) == keys - {"scenario", "out", "json_to", "jobs", "quiet", "smoke", "print_config"}
+    assert set(Scenario.model_fields) == keys - {
+        "scenario",
+        "out",
+        "json_to",
+        "jobs",
+        "on",
+        "quiet",
+        "smoke",
+        "print_config",
+    }
