@@ -67,11 +67,14 @@ class Proof:
 
 
 class Told(Prices):
-    """Steps take what they took; what they would have been priced is noted beside it."""
+    """Steps take what they took; what they would have been priced is noted beside it.
 
-    def __init__(self, costs: StepCosts, engine: Engine, log: Log) -> None:
+    A policy weighs what preempting costs by `weighed`, as when it was served.
+    """
+
+    def __init__(self, costs: StepCosts, engine: Engine, log: Log, weighed: Prices) -> None:
         super().__init__(costs, engine)
-        self.log = log
+        self.log, self.weighed = log, weighed
         self.kinds: list[str] = []
         self.priced_s: list[float] = []
 
@@ -84,6 +87,10 @@ class Told(Prices):
         if number >= len(self.log.end_s):
             return price_s
         return float(self.log.end_s[number] - self.log.start_s[number])
+
+    def resume(self, engine: Engine, done: int) -> float:
+        """Return what taking out a job costs when it resumes."""
+        return self.weighed.resume(engine, done)
 
 
 class _Fed:
@@ -98,7 +105,7 @@ class _Fed:
         """Go by the clock of a log."""
         self.log_fed, self.seen = log, list[Sizes]()
         self.between_s = np.zeros(len(log.end_s))
-        self.prices = Told(costs, engine, log)
+        self.prices = Told(costs, engine, log, self.prices)
 
     def arrivals(self) -> bool:
         """Let in who had arrived when the step was composed."""
@@ -133,10 +140,7 @@ class _Ideal(_Fed, Ideal):
 def proof(
     log: Log, work: Workload, engine: Engine, policy: Policy, costs: StepCosts, setup: Setup, prices: StepCosts
 ) -> Proof:
-    """Compose every step of a log once more, and price it.
-
-    Policies that weigh what preempting costs weigh it by `costs`, as when it was served.
-    """
+    """Compose every step of a log once more, by the costs that policies weighed when it was served, and price it."""
     twin = (_Vllm if engine.rules == "vllm" else _Ideal)(work, engine, policy, costs, setup)
     twin.feed(log, prices, engine)
     twin.run()
