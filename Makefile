@@ -125,9 +125,11 @@ fuzz: $(READY)  ## Damage files of every format for ten minutes, and read them
 bench: $(READY)  ## Time the simulator against a hand-written C loop, and replay a week (half an hour, 8 GB of disk)
 	$(BIN)/python bench/replay.py
 	$(BIN)/python bench/engines.py
+	$(BIN)/python bench/pipeline.py
 	$(BIN)/python bench/week.py
 	$(BIN)/python bench/jobs.py
 	$(BIN)/python bench/sweep.py
+	$(BIN)/python bench/start.py
 
 findings: $(READY)  ## Make the tables of docs/findings.md again (minutes)
 	$(BIN)/python bench/findings.py

@@ -16,7 +16,7 @@ from runs import summary
 from strategies import Scenario, differences, engines, scenarios
 from vllm_cases import cases
 
-from lapsbench import core, reading
+from lapsbench import boiling, core, reading
 from lapsbench import replay as replaying
 from lapsbench.core import UNFINISHED
 from lapsbench.metrics import in_parts, saturation
@@ -81,7 +81,7 @@ def test_kernel_equals_twin_where_few_may_be_live(rules, spec):
 # from the command line -----------------------------------------------------------------------------------------------
 
 SIZES = {"LARGE": 1500, "PART": 700}
-USERS = [core, replaying, reading, saturation, in_parts, prepare, run, saved, setup, sweep]
+USERS = [core, boiling, replaying, reading, saturation, in_parts, prepare, run, saved, setup, sweep]
 
 
 def small(monkeypatch, **also):
