@@ -22,7 +22,7 @@ from lapsbench.core import UNFINISHED
 from lapsbench.metrics import in_parts, saturation
 from lapsbench.metrics.sketch import ERROR, Sketch
 from lapsbench.policies.registry import find
-from lapsbench.sim import kernel, prepare, reference, setup, sweep
+from lapsbench.sim import alone, kernel, prepare, reference, setup, sweep
 from lapsbench.store import run, saved
 
 EXAMPLES = 30
@@ -53,6 +53,21 @@ def test_fcfs_of_a_burst_is_the_same_with_most_of_it_outside(scenarios):
         few = replace(setup, wait_most=most, live_most=most + 2 * engine.max_batch)
         whole, windowed = (kernel.replay(work, engine, fcfs, costs, each) for each in (setup, few))
         assert not differences(whole, windowed)
+
+    same()
+
+
+def test_each_alone_is_the_same_on_several_cores(monkeypatch):
+    @drawn(cases())
+    def same(scenario):
+        work, engine, _, costs, _ = scenario.ready(find("fcfs"))
+        monkeypatch.setattr(alone, "SHARED", 1 << 40)
+        one = alone.solo(work, engine, costs)
+        monkeypatch.setattr(alone, "SHARED", 0)
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+        other = alone.solo(work, engine, costs)
+        for name in ("alone_s", "rounds", "prefill_s"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
 
     same()
 

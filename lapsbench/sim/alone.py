@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +22,25 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
 
 
+SHARED = 200_000
+"""So many requests are walked on all cores, those that the process may use."""
+
+
 def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
     """Walk every request alone through the engine."""
     if engine.rules == "vllm":
         work, engine = _unbatched(work, engine)
-    n, record = len(work), Record(work, engine, costs)
+    n = len(work)
     single = Solo(np.zeros(n), np.zeros(n, np.int32), np.zeros(n))
-    walk(record.sim, single.alone_s, single.rounds, single.prefill_s)
+    cores = len(os.sched_getaffinity(0)) if n >= SHARED and hasattr(os, "sched_getaffinity") else 1
+    ends = [n * part // cores for part in range(cores + 1)]
+
+    def walked(first: int, last: int) -> None:
+        record = Record(work, engine, costs)  # one each: a walk notes where it looks
+        walk(record.sim, single.alone_s, single.rounds, single.prefill_s, first, last)
+
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(walked, ends[:-1], ends[1:]))
     return single
 
 
@@ -48,10 +62,10 @@ def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
 
 
 @jit
-def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats) -> None:
-    """Fill the arrays [N]: seconds, rounds, seconds."""
+def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats, first: int, last: int) -> None:
+    """Fill the arrays [N] from `first` to before `last`: seconds, rounds, seconds."""
     overhead, k, nominal = step_time(sim, OVERHEAD, 1, 0.0), sim.draft_tokens, nominal_drafts(sim)
-    for i in range(sim.requests):
+    for i in range(first, last):
         prompt, output = np.int64(ints(sim.prompt_tokens_at)[i]), np.int64(ints(sim.output_tokens_at)[i])
         prefill_s[i] = chunk_time(sim, PREFILL, prompt, 0)
         now, done = 0.0, 0
