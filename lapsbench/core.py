@@ -35,11 +35,11 @@ Scheduling = Literal["sync", "async"]
 SCHEDULING: tuple[Scheduling, ...] = ("sync", "async")
 Oracle = Literal["none", "lengths", "all", "own-mean"]
 UNLIMITED = 1 << 40
+"""More tokens, or blocks of them, than any replay uses."""
 LARGE = 5_000_000
 """Traces of more requests are worked on in parts (`PART`), which bounds memory: docs/metrics.md says what differs."""
 PART = 1 << 20
 """Requests of a part."""
-"""More tokens, or blocks of them, than any replay uses."""
 
 COMPONENTS = ("draft", "verify", "prefill", "draft_prefill", "mixed", "overhead", "swap_out", "swap_in")
 STATUS = ("finished", "rejected", "unfinished")
