@@ -12,7 +12,7 @@ from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.core import Costs, Profile
 from lapsbench.store.linear import Linear, tabulate, together
 from lapsbench.store.profile import open_profile
-from lapsbench.store.suspicions import suspicions
+from lapsbench.store.suspicions import STEEP, falls, suspicions
 
 SHIPPED = "h100-llama3.1-8b-eagle3"
 LINEAR = (
@@ -186,6 +186,8 @@ def test_a_step_that_gets_faster_with_more_work_is_suspicious():
     )
     odd = costs.time_s.copy()
     odd[(costs.component == "verify") & (costs.batch_size == 4) & (costs.query_tokens == 2)] *= 0.5
-    lines = suspicions(Profile("p", Costs(*[getattr(costs, name) for name in Costs.__slots__[:4]], odd), None))
+    fallen = Costs(*[getattr(costs, name) for name in Costs.__slots__[:4]], odd)
+    lines = suspicions(Profile("p", fallen, None))
     assert any(line.startswith("verify: 2 of 8 steps along batch_size get faster") for line in lines)
     assert not any("batch_size" in line for line in suspicions(Profile("p", costs, None)))
+    assert list(falls(fallen, STEEP)) == [line for line in lines if line.startswith("verify")]

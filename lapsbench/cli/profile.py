@@ -173,6 +173,7 @@ def _show(make: Callable[..., Any], wanted: object, json_to: str | None, *, quie
     from lapsbench.profile.speedup import summarize, to_json
     from lapsbench.report import profile_table
     from lapsbench.report.screen import Screen
+    from lapsbench.store.suspicions import STEEP, falls
 
     with plain_bar(quiet=quiet) as show, closing(make(wanted, lambda text: show(0, 1, text))) as profiler:
         found = profiler.run(show)
@@ -180,7 +181,7 @@ def _show(make: Callable[..., Any], wanted: object, json_to: str | None, *, quie
     failed = write_json(to_json(summary), json_to) if json_to else None
     if json_to != "-":
         profile_table.render(summary, Screen(sys.stdout))
-    remark(profiler.remarks, quiet=quiet)
+    remark([*profiler.remarks, *(f"{line}: measure again" for line in falls(found.costs, STEEP))], quiet=quiet)
     if failed:
         raise failed
 

@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from lapsbench.metrics.slo import Slo
 
 
-LEAST_SLOWDOWN = 0.01
-"""Below 1 need not be a defect: a step is priced at the mean context of its batch, so a long context is cheaper among
-short ones than alone (0.94 was seen), and a grid measured in two minutes on a busy machine falls where it should rise
-(0.19). A hundredth is neither: there a clock was rounded away."""
-
-
 @dataclass(frozen=True, slots=True)
 class CellSummary:
     """One policy at one load with one seed.
@@ -157,13 +151,17 @@ def conserved(policy: str, arrivals: int, outcome: Outcome) -> list[int]:
 
 
 def in_time(policy: str, requests: RequestMetrics, outcome: Outcome, first: int = 0) -> None:
-    """Refuse outcomes that are faster than the engine is: a clock that was rounded away makes latencies of 0."""
-    early = np.flatnonzero(requests.finished & (requests.slowdown < LEAST_SLOWDOWN))
+    """Refuse latencies of 0: there a clock was rounded away.
+
+    A slowdown below 1 is none: a step is priced at the mean context of its batch, so a long context is cheaper among
+    short ones than alone; and measured prices may fall where they should rise.
+    """
+    early = np.flatnonzero(requests.finished & (requests.jct_s <= 0) & (outcome.alone_s > 0))
     if len(early):
         row = int(early[0])
         raise LapsbenchError(
-            f"{len(early)} of {len(requests.finished)} requests finished sooner than they can alone: "
-            f"request {first + row} in {requests.jct_s[row]:.3g} s, alone {outcome.alone_s[row]:.3g} s",
+            f"{len(early)} of {len(requests.finished)} requests took no time at all: "
+            f"request {first + row}, which takes {outcome.alone_s[row]:.3g} s alone",
             where=policy,
             hint="reporting this as a defect, with the command that did it",
         )

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
 
 FALL = 0.02
 """Noise of a good measurement: a larger step that is faster by no more is not worth a word."""
+STEEP = 0.3
+"""No engine is that much faster with more to do: the machine was busy with something else."""
 FEW = 30
 _AXES = ("batch_size", "query_tokens", "context_tokens", "verify_tokens", "chunk_context_tokens")
 
 
 def suspicions(profile: Profile) -> list[str]:
     """Return a line per suspicion; none for a sound profile."""
-    lines = [*_falls(profile.costs), *_missing(profile.costs)]
+    lines = [*falls(profile.costs), *_missing(profile.costs)]
     if profile.bank is None:
         return [*lines, "no acceptance: replay takes --draft-tokens 0, --acceptance or --acceptance-length"]
     return [*lines, *_of_bank(profile.bank, profile.costs)]
 
 
-def _falls(costs: Costs) -> Iterator[str]:
+def falls(costs: Costs, least: float = FALL) -> Iterator[str]:
+    """Say by component and axis where steps get faster with more work, by more than this share."""
     table = pl.DataFrame(
         {
             "component": costs.component,
@@ -45,7 +48,7 @@ def _falls(costs: Costs) -> Iterator[str]:
             pl.col(axis).shift(1).over(rest).alias("before"),
         )
         for (component,), part in steps.drop_nulls("ratio").group_by("component", maintain_order=True):
-            falling = part.filter(pl.col("ratio") < 1 - FALL).sort("ratio")
+            falling = part.filter(pl.col("ratio") < 1 - least).sort("ratio")
             if len(falling):
                 worst = falling.row(0, named=True)
                 at = ", ".join(f"{name} {worst[name]}" for name in _axes_of(component) if name != axis)
