@@ -81,8 +81,9 @@ def execute(
     The flags of replay mean what they mean there: a load is a fraction of the simulated capacity of the profile. The
     run's folder is as replay writes it, marked executed, with every step in steps.parquet.
     """
-    from lapsbench.execution.wanted import RULES, Dtype, ServedBy, Timing, Wanted, engine_of, one_of
+    from lapsbench.execution.wanted import RULES, Dtype, ServedBy, Wanted, engine_of, one_of
     from lapsbench.scenario import read
+    from lapsbench.serving.clock import ClockKind
 
     given = flags.settings(locals())
     accepting: Accepting | None = "imposed" if acceptance == "imposed" else "own" if acceptance == "own" else None
@@ -93,7 +94,7 @@ def execute(
         engine=engine_of(asked),
         target=target,
         draft=draft,
-        clock=one_of("--clock", clock, Timing),
+        clock=one_of("--clock", clock, ClockKind),
         acceptance=accepting,
         prompts=prompts,
         dtype=one_of("--dtype", dtype, Dtype),

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Engine, Rules, Workload
     from lapsbench.scenario import Scenario
+    from lapsbench.serving.clock import ClockKind
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
 ServedBy = Literal["vllm", "torch"]
 RULES: Mapping[str | None, Rules] = MappingProxyType({"vllm": "vllm", "torch": "ideal"})
 """Whose rules an engine serves by."""
-Timing = Literal["cpu", "wall"]
 Accepting = Literal["imposed", "own"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -43,7 +43,7 @@ class Wanted:
     engine: ServedBy
     target: str
     draft: str | None = None
-    clock: Timing = "cpu"
+    clock: ClockKind = "cpu"
     acceptance: Accepting | None = None
     prompts: str | None = None
     dtype: Dtype | None = None

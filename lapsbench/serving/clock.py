@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+ClockKind = Literal["cpu", "wall"]
 TICK_S = 2.0**-20
 """Stamps are multiples of this, so that their sums and differences are exact: a replay fed with them has their bits."""
 
@@ -12,7 +13,7 @@ TICK_S = 2.0**-20
 class Clock:
     """Seconds since it was made: "cpu", of this thread at work plus jumps over idle time; or "wall"."""
 
-    def __init__(self, kind: Literal["cpu", "wall"]) -> None:
+    def __init__(self, kind: ClockKind) -> None:
         self.read = time.thread_time if kind == "cpu" else time.perf_counter
         self.jumps = kind == "cpu"
         self.base_s = self.read()

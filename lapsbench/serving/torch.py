@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,12 +24,13 @@ from lapsbench.serving.prompts import drawn
 from lapsbench.serving.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
     from lapsbench.decoding.drafts import Draft
     from lapsbench.decoding.network import Network
+    from lapsbench.serving.clock import ClockKind
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
@@ -59,7 +60,7 @@ class TorchServing:
     costs: StepCosts
     log: Path
     imposed: bool = True
-    clock: Literal["cpu", "wall"] = "cpu"
+    clock: ClockKind = "cpu"
     prompts: Sequence[list[int]] | None = None
     device: str = "cpu"
     dtype: str | None = None
@@ -95,7 +96,13 @@ def load(work: Workload, serving: TorchServing) -> Models:
     return Models(executor, positions)
 
 
-def serve(work: Workload, setup: Setup, serving: TorchServing, models: Models | None = None) -> dict[int, list[int]]:
+def serve(
+    work: Workload,
+    setup: Setup,
+    serving: TorchServing,
+    models: Models | None = None,
+    make_clock: Callable[[ClockKind], Clock] = Clock,
+) -> dict[int, list[int]]:
     """Serve the workload; return the tokens of every request that was served.
 
     Args:
@@ -103,6 +110,7 @@ def serve(work: Workload, setup: Setup, serving: TorchServing, models: Models | 
         setup: what policies know beforehand.
         serving: what it is served on.
         models: as `load` made them for requests as long and this engine; None to load them now.
+        make_clock: of a kind; it starts when it is made.
 
     Raises:
         UsageError: the engine swaps, or is not of these rules; CPU time is asked of a GPU.
@@ -122,7 +130,7 @@ def serve(work: Workload, setup: Setup, serving: TorchServing, models: Models | 
             *(work, serving.engine, serving.policy, serving.costs, setup),
             executor=executor,
             prompts=prompts,
-            clock=Clock(serving.clock),
+            clock=make_clock(serving.clock),
             log=log,
             imposed=serving.imposed,
             positions=models.positions,

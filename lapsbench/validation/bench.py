@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from lapsbench.errors import LapsbenchError
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 Line = dict[str, Any]
 """A step that was taken: what it was, and its seconds as a whole, on the target, and drafting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Steps that were taken one after the other, and the seconds of probes between them."""
+
+    taken: list[Line]
+    probes_s: list[float]
 
 
 class Bench:
@@ -55,20 +64,20 @@ class Bench:
             if stream is not None:
                 stream.close()
 
-    def measure(self, sets: Sequence[Sequence[Step]]) -> list[Line]:
+    def measure(self, sets: Sequence[Sequence[Step]]) -> Walk:
         """Take steps; return what each took."""
         self._tell([list(steps) for steps in sets])
-        lines: list[Line] = self._answer()["taken"]
-        return lines
+        return Walk(**self._answer())
 
-    def serve(self, asked: Serve, watch: Callable[[], None]) -> None:
-        """Serve a cell; `watch` is called several times a second."""
+    def serve(self, asked: Serve, watch: Callable[[], None]) -> list[float]:
+        """Serve a cell; `watch` is called several times a second. Return the seconds of its probes."""
         self._tell(asked)
         assert self.child.stdout is not None  # noqa: S101 - a pipe was asked for
         while not select.select([self.child.stdout], [], [], POLL_S)[0]:
             watch()
-        self._answer()
+        probes_s: list[float] = self._answer()["probes_s"]
         watch()
+        return probes_s
 
     def _tell(self, task: Any) -> None:
         assert self.child.stdin is not None  # noqa: S101 - a pipe was asked for

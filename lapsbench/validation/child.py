@@ -13,16 +13,20 @@ import pickle
 import sys
 import traceback
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.child import answering, line_of
 from lapsbench.execution.wanted import Serve
 from lapsbench.policies.registry import find
+from lapsbench.validation.probing import Probing
 from lapsbench.vllm.profiling import taken
 
 if TYPE_CHECKING:
+    from lapsbench.serving.clock import Clock, ClockKind
     from lapsbench.validation.asked import Measure
+    from lapsbench.vllm.wanted import Step
 
 
 def main() -> None:
@@ -43,10 +47,12 @@ def main() -> None:
         tell({"ready": True})
         while (task := _next()) is not None:
             if isinstance(task, Serve):
-                bench.serve(task, replace(find(task.policy), name=task.name))
-                tell({"served": True})
+                probes = list[Probing]()
+                bench.serve(task, replace(find(task.policy), name=task.name), partial(_probing, bench, probes))
+                probes[0].take()  # a short cell may have had none
+                tell({"probes_s": probes[0].probes_s})
             else:
-                tell({"taken": [each for steps in task for each in taken(bench, steps)]})
+                tell(_measured(bench, task))
     except LapsbenchError as error:
         tell({"error": [error.what, error.where, error.hint]})
     except Exception as error:  # noqa: BLE001 - whatever an engine raises is one line for the user
@@ -54,6 +60,21 @@ def main() -> None:
         tell({"error": [line_of(error), "the engine", "other settings: finished cells are kept"]})
     sys.stderr.flush()
     os._exit(0)  # engines leave threads of their own
+
+
+def _probing(bench: Any, probes: list[Probing], kind: ClockKind) -> Clock:
+    probes.append(Probing(kind, bench.probe))
+    return probes[-1]
+
+
+def _measured(bench: Any, sets: list[list[Step]]) -> dict[str, Any]:
+    """Time steps, and probes between the sets."""
+    probes, lines = Probing("cpu", bench.probe), list[dict[str, Any]]()
+    for steps in sets:
+        lines += taken(bench, steps)
+        probes.take()
+        probes.take()
+    return {"taken": lines, "probes_s": probes.probes_s}
 
 
 def _next() -> Any:

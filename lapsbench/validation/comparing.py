@@ -1,4 +1,4 @@
-"""Replays what was executed, on the profile and on one made as dear as the probes around the cell say."""
+"""Replays what was executed, on the profile and on one made as dear as probes in the cell say."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Comparing(Replayer):
 
     Args:
         executor: who served.
-        factors: how much dearer the machine was around each cell.
+        factors: how much dearer the machine was in each cell.
         prices: what a replay is priced by; loads, and what policies know, are as they were when it was served.
         out: run folder.
     """

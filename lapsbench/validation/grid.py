@@ -54,19 +54,6 @@ class Grid:
                 found.append(steps)
         return [*found, [Step(0, 0, 0, *chunk) for chunk in self.chunks]]
 
-    def probes(self) -> list[list[Step]]:
-        """Return a few sets of the grid, of every kind, that tell whether the machine has changed.
-
-        No step twice in a row: an engine is quicker at what it has just done, and hardly ever serves two such prompts.
-        """
-        few = [chunk for chunk in self.chunks if not chunk[1]][1:4]
-        rounds = [Step(self.drafts, size, context) for context in self.contexts for size in self.batches[::-2][:2]]
-        mixed = [
-            [Step(self.drafts, size, self.contexts[-1]), *(Step(self.drafts, size, self.contexts[-1], *c) for c in few)]
-            for size in self.with_prompt[-1:]
-        ]
-        return [*([step] for step in rounds), *mixed, [Step(0, 0, 0, *chunk) for chunk in few]]
-
 
 def longest_of(trace: Trace, engine: Engine) -> int:
     """Return the longest context of a trace, with room for drafts: just below its limit vLLM drafts for nobody."""

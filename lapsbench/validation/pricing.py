@@ -1,4 +1,4 @@
-"""From measured steps to a profile, and how much dearer the machine has become since, told from probes alone.
+"""From measured steps to a profile.
 
 Prices are means: a median forgets what is rare and dear, and whoever is served waits for it.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ import numpy as np
 from lapsbench.core import Profile
 from lapsbench.store.profile import open_profile, write_profile
 from lapsbench.vllm.rows import costs_of, rows_of
-from lapsbench.vllm.wanted import Step
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,23 +52,6 @@ def write(folder: Path, lines: Sequence[Line], bank: str, about: Mapping[str, An
     write_profile(
         folder, Profile(folder.name, costs_of(rows_of(Measured(lines), np.mean), np.mean), recordings, provenance)
     )
-
-
-def whole_s(lines: Sequence[Line]) -> dict[Step, float]:
-    """Return the median time of every step."""
-    times: dict[Step, list[float]] = defaultdict(list)
-    for line in lines:
-        times[Step(**line["step"])].append(line["whole_s"])
-    return {step: float(np.median(each)) for step, each in times.items()}
-
-
-def factor(probes: Sequence[Line], measured: Sequence[Line]) -> float:
-    """Return how many times longer a step took in probes than when the profile was measured.
-
-    The median over steps: a single one that was disturbed says nothing of a cell's thousand.
-    """
-    then = whole_s(measured)
-    return float(np.median([line["whole_s"] / then[Step(**line["step"])] for line in probes]))
 
 
 def dearer(costs: StepCosts, times: float) -> StepCosts:

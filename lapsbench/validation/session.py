@@ -1,4 +1,4 @@
-"""One validation: an engine is measured, serves every cell between two probes, and is replayed.
+"""One validation: an engine is measured, serves every cell, probed all the while, and is replayed.
 
 For each number of drafts a folder: what was measured, the profile made of it, probes, and both runs, which `report` and
 `compare` read. What is done is on disk; the same command goes on from there.
@@ -25,7 +25,7 @@ from lapsbench.validation.comparing import Comparing
 from lapsbench.validation.grid import Grid, grid_of, longest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lapsbench.core import Bytes, Outcome, Profile, Workload
@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
     from lapsbench.sim.sweep import Cell
-    from lapsbench.validation.bench import Line
+    from lapsbench.validation.bench import Line, Walk
     from lapsbench.validation.comparing import Pair
-    from lapsbench.vllm.wanted import Step
 
 FIRST = "first"
 """The walk over the grid that loads, and what policies know, are made from."""
+SCHEMA = "lapsbench.walks/2"
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 DRIFTED = 0.03
-"""Probes this far from the profile are said."""
+"""Probes this far from those of the walks are said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,42 +72,39 @@ class Validation:
             return ""
         low, high = min(factors), max(factors)
         return (
-            f"the machine drifted: around the cells of k = {self.drafts} steps took {low:.3f} to {high:.3f} times "
-            "what the profile says; corrected by one factor a cell, from probes alone"
+            f"the machine drifted: in the cells of k = {self.drafts} probes took {low:.3f} to {high:.3f} times "
+            "what they took while prices were measured; corrected by one factor a cell, from probes alone"
         )
 
 
 class Serving(Executor):
-    """An executor whose cells one process serves, the one that measures, with probes before and after each.
+    """An executor whose cells one process serves, the one that measures.
 
     Args:
         session: the scenario, on what, and where to.
         bench: the process.
-        probe: what is measured before and after a cell.
         turn: called before a cell, with the repeat it is of.
     """
 
-    def __init__(
-        self, session: Session, bench: Callable[[], Bench], probe: list[list[Step]], turn: Callable[[str], None]
-    ) -> None:
-        self.bench, self.probe, self.turn, self.probes = bench, probe, turn, session.out / "probes"
+    def __init__(self, session: Session, bench: Callable[[], Bench], turn: Callable[[str], None]) -> None:
+        self.bench, self.turn, self.probes = bench, turn, session.out / "probes"
         self.outcomes: dict[str, Outcome] = {}
+        self.probes_s = list[float]()
         super().__init__(session.scenario, session.wanted, session.out / "executed")
 
     def _serve(
         self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
     ) -> Outcome:
         self.turn(f"seed {cell.seed}")
-        before = self.bench().measure(self.probe)
         outcome = super()._serve(cell, work, setup, costs, progress)
         key = self.key(cell).key
-        _keep(self.probes / f"{key}.json", {"before": before, "after": self.bench().measure(self.probe)})
+        _keep(self.probes / f"{key}.json", self.probes_s)
         self.outcomes[key] = outcome
         return outcome
 
     def ask(self, asked: Serve, watch: Callable[[], None], done: Callable[[], str]) -> None:  # noqa: ARG002 - it says
         """Have the engine that is measured serve a cell."""
-        self.bench().serve(asked, watch)
+        self.probes_s = self.bench().serve(asked, watch)
 
     def _kept(self, cell: Cell) -> Outcome | None:
         kept = super()._kept(cell) if (self.probes / f"{self.key(cell).key}.json").exists() else None
@@ -115,14 +112,11 @@ class Serving(Executor):
             self.outcomes[self.key(cell).key] = kept
         return kept
 
-    def factors(self, measured: list[Line]) -> dict[str, float]:
-        """Return by how much the machine was dearer around each cell."""
-        found = {}
-        for cell in self.cells:
-            key = self.key(cell).key
-            probes = json.loads((self.probes / f"{key}.json").read_bytes())
-            found[key] = pricing.factor([*probes["before"], *probes["after"]], measured)
-        return found
+    def factors(self, before_s: Sequence[float]) -> dict[str, float]:
+        """Return by how much the machine was dearer in each cell, from probes of other times."""
+        keys = [self.key(cell).key for cell in self.cells]
+        probes = {key: json.loads((self.probes / f"{key}.json").read_bytes()) for key in keys}
+        return {key: float(np.mean(each) / np.mean(before_s)) for key, each in probes.items()}
 
 
 class Session:
@@ -174,12 +168,12 @@ class Session:
                 self.say("measuring steps")
                 passes.keep(FIRST, bench().measure(grid.sets()))
             self._write("profile", passes.lines(FIRST), measure)
-            executor = held.enter_context(closing(Serving(self, bench, grid.probes(), turn)))
+            executor = held.enter_context(closing(Serving(self, bench, turn)))
             self.say(f"serving {len(executor.plan.cells)} cells at k = {self.drafts}")
             executor.run(progress=progress)
             self.say("replaying")
             prices = self._write("prices", passes.lines(), measure)
-            factors = executor.factors(passes.lines())
+            factors = executor.factors(passes.probes_s())
             with closing(Comparing(executor, factors, prices, self.out / "simulated")) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs))
@@ -193,6 +187,7 @@ class Session:
     def _identity(self, grid: Grid, measure: Measure) -> dict[str, Any]:
         """Return what measured steps depend on."""
         return {
+            "schema": SCHEMA,
             "grid": asdict(grid),
             "engine": asdict(measure.engine),
             "wanted": asdict(measure.wanted),
@@ -229,15 +224,19 @@ class Passes:
             what = "holds what was measured for another command"
             raise LapsbenchError(what, where=str(file.parent), hint="another --out, or removing the folder")
 
-    def keep(self, when: str, lines: list[Line]) -> None:
+    def keep(self, when: str, walk: Walk) -> None:
         """Add a walk."""
-        self.known["passes"].setdefault(when, []).append(lines)
+        self.known["passes"].setdefault(when, []).append(asdict(walk))
         _keep(self.file, self.known)
 
     def lines(self, when: str = "") -> list[Line]:
         """Return the steps of all, or of those that were taken then."""
         passes = self.known["passes"]
-        return [line for name in ([when] if when else passes) for each in passes[name] for line in each]
+        return [line for name in ([when] if when else passes) for walk in passes[name] for line in walk["taken"]]
+
+    def probes_s(self) -> list[float]:
+        """Return what probes took between all steps."""
+        return [each for name in self.known["passes"].values() for walk in name for each in walk["probes_s"]]
 
 
 def _keep(path: Path, content: Any) -> None:

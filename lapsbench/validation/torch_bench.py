@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from lapsbench.core import Costs, Profile, Workload
+from lapsbench.decoding.network import Network
 from lapsbench.execution.engines import torch_serving
 from lapsbench.policies.registry import find
 from lapsbench.serving.clock import Clock
+from lapsbench.serving.executor import ALIGNED
 from lapsbench.serving.log import StepLog
 from lapsbench.serving.server import Server
 from lapsbench.serving.torch import TorchServing, load, serve
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from lapsbench.core import Bytes, Policy
     from lapsbench.execution.wanted import Serve
+    from lapsbench.serving.clock import ClockKind
     from lapsbench.validation.asked import Measure
 
 MOST_SENT = 1 << 16
@@ -59,6 +63,9 @@ class TorchBench:
         self.ready = self.work, asked.engine, policy, costs, setup
         self.target_s = self.draft_s = self.drafted_s = 0.0
         self.begin()
+        target, rows = models.executor.target, asked.engine.max_batch
+        self.spare = Network(target.model, slots=rows, room=2 * ALIGNED, vocabulary=target.vocabulary)
+        self.probed = torch.ones(rows, 1 + asked.engine.draft_tokens, dtype=torch.int64, device=target.device)
         models.executor.step = self._timed(models.executor.step, "target_s")  # type: ignore[method-assign]
         for drafts, decoder in models.executor.decoders.items():
             if drafts:
@@ -79,9 +86,13 @@ class TorchBench:
         self.seated: list[int] = []
         self.context = 0
 
-    def serve(self, asked: Serve, policy: Policy) -> None:
+    def probe(self) -> None:
+        """Do what a step with everybody does most of: the target's pass, in a cache of its own."""
+        float(self.spare.forward(self.probed, self.probed[:, 0], span=ALIGNED)[0, 0, 0])  # the device is waited for
+
+    def serve(self, asked: Serve, policy: Policy, make_clock: Callable[[ClockKind], Clock]) -> None:
         """Serve a cell as a decoder of its own would, and be measured again after it."""
-        serve(asked.work, asked.setup, torch_serving(asked, policy), self.models)
+        serve(asked.work, asked.setup, torch_serving(asked, policy), self.models, make_clock)
         self.begin()
 
     def _timed(self, called: Callable[..., Any], total: str) -> Callable[..., Any]:

@@ -15,10 +15,11 @@ from lapsbench.vllm.imposed import Imposed, Recordings, obeyed
 from lapsbench.vllm.serve import options_of, serve_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lapsbench.core import Policy
     from lapsbench.execution.wanted import Serve
+    from lapsbench.serving.clock import Clock, ClockKind
     from lapsbench.validation.asked import Measure
 
 PROPOSER = f"{__name__}.Proposer"
@@ -56,7 +57,14 @@ class VllmBench(Composed):
         if engine.draft_tokens:
             self.proposer().accept_runs = itertools.cycle(asked.accept_runs.tolist())
 
-    def serve(self, asked: Serve, policy: Policy) -> None:
+    def probe(self) -> None:
+        """Do what a step with everybody does most of: all weights once, attention and books left out."""
+        runner = self.core.model_executor.driver_worker.worker.model_runner
+        tokens = self.shape.max_batch * (1 + self.shape.drafts)
+        hidden, _ = runner._dummy_run(tokens)  # noqa: SLF001 - vLLM's own name for it
+        runner.model.compute_logits(hidden)
+
+    def serve(self, asked: Serve, policy: Policy, make_clock: Callable[[ClockKind], Clock]) -> None:
         """Serve a cell as an engine of its own would, and be measured again after it."""
         self.drop(list(self.seated))
         scheduler, serving = self.scheduler, vllm_serving(asked, policy)
@@ -66,7 +74,7 @@ class VllmBench(Composed):
         if self.shape.drafts:
             self.proposer().recordings = Recordings(asked.work, FIRST_TOKEN)
         try:
-            serve_on(self.llm, asked.work, asked.setup, serving)
+            serve_on(self.llm, asked.work, asked.setup, serving, make_clock)
         finally:
             if self.shape.drafts:
                 self.proposer().recordings = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,10 +23,11 @@ from lapsbench.vllm.calibrate import told
 from lapsbench.vllm.engine import made
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.core import Engine, Policy, Workload
+    from lapsbench.serving.clock import ClockKind
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
@@ -53,7 +54,7 @@ class Serving:
     policy: Policy
     log: Path
     imposed: bool = True
-    clock: Literal["cpu", "wall"] = "cpu"
+    clock: ClockKind = "cpu"
     costs: StepCosts | None = None
     texts: Sequence[Sequence[int]] = ()
     draft: str | None = None
@@ -74,8 +75,17 @@ def serve(work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]
         llm.engine_core.shutdown()
 
 
-def serve_on(llm: Any, work: Workload, setup: Setup, serving: Serving) -> dict[int, list[int]]:
+def serve_on(
+    llm: Any, work: Workload, setup: Setup, serving: Serving, make_clock: Callable[[ClockKind], Clock] = Clock
+) -> dict[int, list[int]]:
     """Serve the workload on an engine that is made for it, and that goes on from there.
+
+    Args:
+        llm: the engine.
+        work: who arrives when, and asks for what.
+        setup: what policies know beforehand.
+        serving: what it is served on.
+        make_clock: of a kind; it starts when it is made.
 
     Raises:
         LapsbenchError: as `serve`.
@@ -86,7 +96,7 @@ def serve_on(llm: Any, work: Workload, setup: Setup, serving: Serving) -> dict[i
     scheduler.begin(str(serving.log))
     gc.collect()
     gc.freeze()
-    clock, its_clock = Clock(serving.clock), scheduler.clock
+    clock, its_clock = make_clock(serving.clock), scheduler.clock
     scheduler.clock, schedule = clock, scheduler.schedule
 
     def scheduled(*args: Any, **kwargs: Any) -> Any:
