@@ -68,12 +68,13 @@ def _probing(bench: Any, probes: list[Probing], kind: ClockKind) -> Clock:
 
 
 def _measured(bench: Any, sets: list[list[Step]]) -> dict[str, Any]:
-    """Time steps, and probes between the sets."""
+    """Time steps, and probes in between."""
     probes, lines = Probing("cpu", bench.probe), list[dict[str, Any]]()
     for steps in sets:
-        lines += taken(bench, steps)
-        probes.take()
-        probes.take()
+        for line in taken(bench, steps):
+            lines.append(line)
+            probes.keep_pace()
+    probes.take()
     return {"taken": lines, "probes_s": probes.probes_s}
 
 

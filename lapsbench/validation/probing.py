@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lapsbench.serving.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from lapsbench.serving.clock import ClockKind
 
 EVERY_S = 0.1
-"""Of work in between: this machine changes from one second to the next."""
+"""Of work in between: a shared machine changes from one second to the next."""
+KEPT = 0.95
+"""Of probes, the cheapest: one that stood still for half a second says nothing of the steps beside it."""
+STOOD, CHANGED = 5.0, 0.1
+"""Where a cell was disturbed: a probe took so many times the median one; all took so much more or less than usual."""
+
+
+def mean_s(probes_s: Sequence[float]) -> float:
+    """Return the mean, the dearest left out."""
+    return float(np.sort(probes_s)[: max(int(KEPT * len(probes_s)), 1)].mean())
+
+
+def disturbed(probes_s: Sequence[float], usual_s: float) -> bool:
+    """Say whether a machine stood still, or changed, while these were taken."""
+    stood = max(probes_s) > STOOD * float(np.median(probes_s))
+    return stood or abs(mean_s(probes_s) / usual_s - 1) > CHANGED
 
 
 class Probing(Clock):
@@ -32,13 +49,17 @@ class Probing(Clock):
 
     def hold(self) -> float:
         """Probe if it is time, then stand still."""
-        self.release()
-        if self.read() - self.last_s >= EVERY_S:
-            self.take()
+        self.keep_pace()
         return super().hold()
 
+    def keep_pace(self) -> None:
+        """Probe if it is time."""
+        if self.read() - self.last_s >= EVERY_S:
+            self.take()
+
     def take(self) -> None:
-        """Probe."""
+        """Probe; nobody holds the clock."""
+        self.release()
         began_s = self.read()
         self.probe()
         self.last_s = self.read()
