@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from lapsbench.core import UNLIMITED
 from lapsbench.drafts.registry import builtin
-from lapsbench.schedules import BY_BATCH, Range, parsed, written
+from lapsbench.schedules import BY_BATCH, RECORDED, Range, parsed, written
 
 THIRD_PARTY = Path(__file__).with_name("controllers.py")
 CONTROLLERS = [
-    *(name for name in builtin() if name != BY_BATCH),
+    *(name for name in builtin() if name not in (BY_BATCH, RECORDED)),
     "goodput:prior=0.1,weight=1",
     "ema:interval=1,warmup=0,alpha=0.9",
     "per-request:weight=1",

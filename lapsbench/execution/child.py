@@ -18,7 +18,7 @@ from typing import IO, Any, assert_never
 
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.execution.process import ONE_THREAD
-from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve
+from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve, is_lookup
 from lapsbench.files import cannot_write
 
 
@@ -67,7 +67,8 @@ def prepare(asked: Prepare) -> Prepared:
     if own and wanted.target.startswith("arch:"):
         return Prepared(wanted.target, wanted.draft, 0, version, device)
     model = model_folder(wanted.target, "--target", dtype)
-    draft = model_folder(wanted.draft, "--draft", dtype) if wanted.draft and not own else wanted.draft
+    is_model = wanted.draft is not None and not own and not is_lookup(wanted.draft)
+    draft = model_folder(wanted.draft or "", "--draft", dtype) if is_model else wanted.draft
     return Prepared(model, draft, context_tokens(model), version, device)
 
 

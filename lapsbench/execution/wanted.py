@@ -61,6 +61,11 @@ def engine_of(scenario: Scenario) -> ServedBy:
     raise UsageError("is no engine that serves", where=f"engine {scenario.engine}", hint="--engine vllm, or torch")
 
 
+def is_lookup(draft: str | None) -> bool:
+    """Say whether what drafts is no model: "ngram", or "ngram:N"."""
+    return draft is not None and draft.partition(":")[0] == "ngram"
+
+
 def one_of(flag: str, value: str | None, kind: Any) -> Any:
     """Return a flag's value if it is one of those a `Literal` names; None stays.
 

@@ -34,7 +34,7 @@ class Proposer(Imposed):
         """Return a request's drafts."""
         if self.recordings is not None:
             return super().drafted(first_token, context_tokens)
-        return self.marked(next(self.accept_runs))
+        return self.marked(next(self.accept_runs), self.drafts)
 
 
 class VllmBench(Composed):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import vllm.utils.cpu_triton_utils as kernels
 
-from lapsbench.sim.reference.common import accepted
+from lapsbench.sim.reference.common import accepted, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +30,14 @@ PROPOSER = f"{__name__}.Imposed"
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """What the target is to accept of whom; the first token of a prompt says whose it is."""
+    """What the target is to accept of whom; the first token of a prompt says whose it is.
+
+    `varies`: there are as many drafts as were found when it was recorded.
+    """
 
     work: Workload
     first_token: int
+    varies: bool = False
 
 
 class Imposed:
@@ -63,12 +67,14 @@ class Imposed:
         """Return a request's drafts, as many of them to be accepted as its recording says."""
         assert self.recordings is not None  # noqa: S101 - whoever has none drafts in another way
         work, request = self.recordings.work, first_token - self.recordings.first_token
-        return self.marked(accepted(work, request, context_tokens - int(work.prompt_tokens[request])))
+        emitted = context_tokens - int(work.prompt_tokens[request])
+        drafts = recorded(work, work.drafted, request, emitted) if self.recordings.varies else self.drafts
+        return self.marked(accepted(work, request, emitted), min(drafts, self.drafts))
 
-    def marked(self, run: int) -> list[int]:
-        """Return drafts of which so many are to be accepted."""
-        run = min(run, self.drafts)
-        return [ACCEPTED] * run + [REJECTED] * (self.drafts - run)
+    def marked(self, run: int, drafts: int) -> list[int]:
+        """Return so many drafts, of which so many are to be accepted."""
+        run = min(run, drafts)
+        return [ACCEPTED] * run + [REJECTED] * (drafts - run)
 
 
 @contextmanager
