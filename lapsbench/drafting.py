@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from lapsbench.core import Profile
     from lapsbench.scenario import Scenario
 
+VLLMS = ("vllm", "vllm-native")
+"""Engines of vLLM's rules."""
 DRAFT_TOKENS = 3
 """A round, where nobody says."""
 
@@ -52,7 +54,7 @@ def drafting_of(scenario: Scenario, profile: Profile) -> dict[str, Any]:
 def _varied(scenario: Scenario, profile: Profile) -> bool:
     """Say whether the drafter that was recorded found now more, now fewer, and this engine is one it drafts for."""
     recorded = profile.bank is not None and profile.bank.drafted is not None
-    return recorded and scenario.engine == "vllm" and scenario.scheduling != "async" and scenario.draft_tokens != 0
+    return recorded and scenario.engine in VLLMS and scenario.scheduling != "async" and scenario.draft_tokens != 0
 
 
 def _check_recorded(scenario: Scenario, profile: Profile) -> None:
@@ -61,7 +63,7 @@ def _check_recorded(scenario: Scenario, profile: Profile) -> None:
     if profile.bank is None or profile.bank.drafted is None:
         what = f"profile {profile.name} does not say how many drafts were made"
         raise UsageError(what, where=where, hint="a profile of `lapsbench profile --engine vllm --draft ngram`")
-    if scenario.engine != "vllm" or scenario.scheduling == "async" or isinstance(scenario.draft_tokens, str):
+    if scenario.engine not in VLLMS or scenario.scheduling == "async" or isinstance(scenario.draft_tokens, str):
         what = "is how vLLM's ngram drafts: under its rules, sync, and with one number of drafts at most"
         raise UsageError(what, where=where, hint="--engine vllm --scheduling sync --draft-tokens 3")
 

@@ -4,33 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import strategies as st
+from drafting import recorded
 from strategies import differences
 from test_drafts_twin import TALLIED, check
 from vllm_cases import Ask, cases
 
 from lapsbench.policies.registry import find
-from lapsbench.schedules import RECORDED
 from lapsbench.sim.reference import Vllm
 
 POLICIES = ["fcfs", "srpt", "laps-sd", "priority", "las"]
 SYNC = cases(Ask(scheduling=("sync",), on_preempt=("recompute", "keep")))
-
-
-@st.composite
-def found(draw, least=0):
-    """Draw a scenario whose drafter found some, or none; `least` 8: always as many as there may be."""
-    scenario = draw(SYNC)
-    rng = np.random.default_rng(draw(st.integers(0, 99)))
-    drafted = rng.integers(least, 9, len(scenario.work.accept_runs)).astype(np.uint8)
-    drafted[rng.random(len(drafted)) < 0.4] *= least > 0
-    return replace(
-        scenario,
-        work=replace(scenario.work, drafted=drafted),
-        engine=replace(scenario.engine, drafts=RECORDED),
-    )
 
 
 @pytest.mark.parametrize("spec", POLICIES)
@@ -39,7 +23,7 @@ def test_kernel_equals_twin(spec):
         policy = find(spec)
         assert not differences(scenario.replay(policy), scenario.twin(policy)), scenario.engine
 
-    check(kernel_is_twin, found(), 40, f"recorded {spec}")
+    check(kernel_is_twin, recorded(SYNC), 40, f"recorded {spec}")
 
 
 @pytest.mark.parametrize("spec", POLICIES)
@@ -49,7 +33,7 @@ def test_always_as_many_found_is_that_many(spec):
         fixed = replace(scenario, engine=replace(scenario.engine, drafts=""))
         assert set(differences(scenario.replay(policy), fixed.replay(policy))) <= TALLIED | {"lookups"}
 
-    check(constant, found(least=8), 15, f"constant {spec}")
+    check(constant, recorded(SYNC, least=8), 15, f"constant {spec}")
 
 
 def test_a_round_has_the_drafts_that_were_found_there():
@@ -62,4 +46,4 @@ def test_a_round_has_the_drafts_that_were_found_there():
             for part in step.parts:
                 assert part.drafts <= max(part.given, scenario.engine.draft_tokens * part.padded)
 
-    check(as_found, found(), 20, "as found")
+    check(as_found, recorded(SYNC), 20, "as found")

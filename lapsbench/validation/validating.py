@@ -78,8 +78,8 @@ def validate(order: Ordered, say: Callable[[str], None], progress: Callable[[int
 
 
 def _imposing(wanted: Wanted, scenario: Scenario) -> Wanted:
-    """Return what is wanted with acceptance imposed: what the replay replays is then what was served."""
-    return replace(wanted, acceptance="imposed") if scenario.draft_tokens else wanted
+    """Return what is wanted, acceptance imposed unless it is to be the models': else a first serving records it."""
+    return replace(wanted, acceptance=wanted.acceptance or "imposed") if scenario.draft_tokens else wanted
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -112,6 +112,7 @@ def _written(order: Ordered, prepared: Prepared, found: Sequence[Validation]) ->
         "device": prepared.device,
         "target": order.wanted.target,
         "draft": order.wanted.draft,
+        "acceptance": order.wanted.acceptance or "imposed",
         "requests": len(found[0].pairs[0].executed.jct_s),
         "drift": [text for each in found if (text := each.drift())],
         **tables,

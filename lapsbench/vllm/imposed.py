@@ -15,7 +15,7 @@ import vllm.utils.cpu_triton_utils as kernels
 from lapsbench.sim.reference.common import accepted, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -69,20 +69,26 @@ class Imposed:
         work, request = self.recordings.work, first_token - self.recordings.first_token
         emitted = context_tokens - int(work.prompt_tokens[request])
         drafts = recorded(work, work.drafted, request, emitted) if self.recordings.varies else self.drafts
-        return self.marked(accepted(work, request, emitted), min(drafts, self.drafts))
+        return marked(accepted(work, request, emitted), min(drafts, self.drafts))
 
-    def marked(self, run: int, drafts: int) -> list[int]:
-        """Return so many drafts, of which so many are to be accepted."""
-        run = min(run, drafts)
-        return [ACCEPTED] * run + [REJECTED] * (drafts - run)
+
+def marked(run: int, drafts: int) -> list[int]:
+    """Return so many drafts, of which so many are to be accepted."""
+    run = min(run, drafts)
+    return [ACCEPTED] * run + [REJECTED] * (drafts - run)
 
 
 @contextmanager
-def obeyed() -> Iterator[None]:
-    """Have the target agree with what a proposer marked. An engine takes the kernel when it is made, for good."""
+def obeyed(when: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Have the target agree with what a proposer marked. An engine takes the kernel when it is made, for good.
+
+    `when`: whether it is to agree just now.
+    """
     real = kernels._rejection_greedy_sample_kernel_impl  # noqa: SLF001 - the one place where it can be exchanged
 
     def obeying(output: Any, ends: Any, drafts: Any, target: Any, *rest: Any, **more: Any) -> Any:
+        if not when():
+            return real(output, ends, drafts, target, *rest, **more)
         marked = drafts == ACCEPTED
         said = torch.where(marked, torch.full_like(target, ACCEPTED), torch.full_like(target, INSTEAD))
         return real(output, ends, drafts, said, *rest, **more)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import AutoTokenizer
 
+from lapsbench.acceptance.bank import runs_of
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.core import Bank
 from lapsbench.errors import LapsbenchError
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from lapsbench.core import Bytes
     from lapsbench.profile.parts import Parts
     from lapsbench.vllm.wanted import Wanted
 
@@ -83,19 +83,6 @@ def answered(
         counts = {"rounds": len(emitting) - 1, "drafted": int(emitting[1:, 4].sum())}
         lines.append({**about, **counts, "accept_runs": runs.tolist(), "drafted_runs": drafted.tolist()})
     return lines
-
-
-def runs_of(drafts: Sequence[int], emitted: Sequence[int]) -> tuple[Bytes, Bytes]:
-    """Return what a request accepts and is given from each of its tokens on, from its steps that emitted something.
-
-    Within a round it is what was left of that round.
-    """
-    runs, drafted, at = np.zeros(sum(emitted), np.uint8), np.zeros(sum(emitted), np.uint8), 0
-    for given, count in zip(drafts, emitted, strict=True):
-        runs[at : at + count] = np.arange(count - 1, -1, -1)
-        drafted[at : at + count] = np.maximum(given - np.arange(count), np.arange(count - 1, -1, -1))
-        at += count
-    return runs, drafted
 
 
 def bank_of(lines: Sequence[Mapping[str, Any]], drafts: int, *, varies: bool) -> Bank:
