@@ -210,7 +210,7 @@ class Referee(Twin[Live]):
         step.began_s = self.now_s
         contexts = [part.job.context_tokens for part in step.parts if part.round]
         chunks = [(part.tokens, part.cached) for part in step.parts if not part.round]
-        k = mean = step.drafts
+        k, mean = step.drafts, float(step.drafts)
         if self.recorded and contexts:
             mean = together([self.found(part.job) for part in step.parts if part.round]).mean
         price_s = self.prices.step(len(step.parts), contexts, chunks, most=k, mean=mean)
