@@ -61,7 +61,7 @@ def prepare(asked: Prepare) -> Prepared:
     from lapsbench.models.folders import context_tokens, model_folder  # noqa: PLC0415
 
     wanted = asked.wanted
-    version, device = version_of(wanted.engine)
+    version, device = version_of(wanted.engine, wanted.device)
     own = wanted.engine == "torch"  # loads models itself, in float32 on a CPU, and knows drafts that are no models
     dtype = wanted.dtype or ("float32" if own and device == "cpu" else "bfloat16")
     if own and wanted.target.startswith("arch:"):

@@ -42,6 +42,16 @@ SERVING = ("execution", "serving", "vllm", "decoding", "models")
 """Rooms that an outcome depends on beside those of a replay."""
 
 
+def looked_at(wanted: Wanted) -> Prepared:
+    """Have a child look at the models.
+
+    Raises:
+        LapsbenchError: no such engine or model.
+    """
+    check_installed(wanted.engine)
+    return Prepared(**ask(Prepare(wanted))["prepared"])
+
+
 class Executor(Replayer):
     """A scenario made ready to be served; `close` lets go of its folder.
 
@@ -57,10 +67,9 @@ class Executor(Replayer):
     def __init__(
         self, scenario: Scenario, wanted: Wanted, out: Path, say: Callable[[str], None] = lambda _: None
     ) -> None:
-        check_installed(wanted.engine)
         self.typed, self.asked = scenario, wanted
         say("looking at the models")
-        self.prepared = Prepared(**ask(Prepare(wanted))["prepared"])
+        self.prepared = looked_at(wanted)
         self.wanted = accepting(scenario, wanted, self.prepared)
         super().__init__(settled(scenario, self.wanted, self.prepared), out, say)
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lapsbench.drafts.registry import FIXED
 from lapsbench.errors import UsageError
 from lapsbench.execution.wanted import is_lookup
-from lapsbench.schedules import RECORDED
+from lapsbench.schedules import BY_BATCH, RECORDED
 
 if TYPE_CHECKING:
     from lapsbench.execution.wanted import Accepting, Prepared, Wanted
@@ -24,6 +25,8 @@ def accepting(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> Wanted:
     Raises:
         UsageError: it cannot be as asked for.
     """
+    if wanted.device == "cuda" and prepared.device != "cuda":
+        raise UsageError("there is none here", where="--device cuda", hint="--device cpu")
     if prepared.device != "cpu" and wanted.clock == "cpu":
         raise UsageError("a thread's CPU time is no GPU's time", where="--clock cpu", hint="--clock wall")
     if scenario.draft_tokens == 0:
@@ -46,10 +49,12 @@ def _check_drafting(scenario: Scenario, wanted: Wanted) -> None:
     if wanted.engine == "torch" and wanted.draft is None:
         hint = "--draft MODEL, --draft ngram:4, or --draft-tokens 0"
         raise UsageError("drafts, and there is nothing to draft with", where="--engine torch", hint=hint)
-    controlled = scenario.drafts not in (None, "fixed", RECORDED)
-    if wanted.engine == "vllm" and (isinstance(scenario.draft_tokens, str) or controlled):
-        flag = "--drafts" if controlled else "--draft-tokens"
-        raise UsageError("may not vary where vLLM serves for real", where=flag, hint="--draft-tokens 3")
+    if wanted.engine == "vllm" and scenario.drafts not in (None, FIXED, RECORDED, BY_BATCH):
+        what, hint = "asks a controller, and vLLM itself has none", f"--drafts {BY_BATCH}, or --draft-tokens 1-4:3,5-:1"
+        raise UsageError(what, where=f"--drafts {scenario.drafts}", hint=hint)
+    if wanted.engine == "vllm" and isinstance(scenario.draft_tokens, str) and "@" in scenario.draft_tokens:
+        what = "vLLM's own schedule has no bands of context"
+        raise UsageError(what, where="--draft-tokens", hint="ranges of batch sizes alone: 1-4:3,5-:1")
 
 
 def _against_imposing(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> str:

@@ -24,6 +24,7 @@ RULES: Mapping[str | None, Rules] = MappingProxyType({"vllm": "vllm", "torch": "
 """Whose rules an engine serves by."""
 Timing = Literal["cpu", "wall"]
 Accepting = Literal["imposed", "own"]
+Device = Literal["cpu", "cuda"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -38,6 +39,7 @@ class Wanted:
         acceptance: as the profile's recordings say, or the models' own; None: imposed where that can be done.
         prompts: a file of texts to send; None: random tokens.
         dtype: of the weights; None: what they are stored in.
+        device: of our decoder; None: cuda if there is any.
     """
 
     engine: ServedBy
@@ -47,6 +49,7 @@ class Wanted:
     acceptance: Accepting | None = None
     prompts: str | None = None
     dtype: Dtype | None = None
+    device: Device | None = None
 
 
 def engine_of(scenario: Scenario) -> ServedBy:

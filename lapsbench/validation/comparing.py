@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lapsbench.acceptance.served import had
 from lapsbench.replay import Replayer
 from lapsbench.sim import kernel
 from lapsbench.sim.cost import step_costs
 from lapsbench.store.step_cells import StepCells
 from lapsbench.validation.composition import Proof, log_of, proof
-from lapsbench.validation.own import had
 from lapsbench.validation.pricing import dearer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from lapsbench.acceptance.served import Had
     from lapsbench.core import Floats, Outcome, Profile, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
     from lapsbench.sim.sweep import Cell, Server
-    from lapsbench.validation.own import Had
     from lapsbench.validation.session import Serving
 
 METRICS = ("jct", "ttft", "tpot")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench import files
+from lapsbench.acceptance.served import names
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.executor import Executor
 from lapsbench.execution.wanted import is_lookup
@@ -24,13 +25,14 @@ from lapsbench.validation import figures, pricing
 from lapsbench.validation.asked import Measure
 from lapsbench.validation.bench import Bench
 from lapsbench.validation.comparing import Comparing
+from lapsbench.validation.first import First
 from lapsbench.validation.grid import Grid, grid_of, longest_of
-from lapsbench.validation.own import First, names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from lapsbench.acceptance.served import Had
     from lapsbench.core import Bank, Bytes, Outcome, Profile, Trace, Workload
     from lapsbench.execution.wanted import Prepared, Serve, Wanted
     from lapsbench.scenario import Scenario
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from lapsbench.sim.sweep import Cell
     from lapsbench.validation.bench import Line
     from lapsbench.validation.comparing import Pair
-    from lapsbench.validation.own import Had
     from lapsbench.vllm.wanted import Step
 
 FIRST = "first"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import vllm.utils.cpu_triton_utils as kernels
+from vllm.v1.spec_decode.dynamic.utils import build_dynamic_sd_schedule_lookup
 
 from lapsbench.sim.reference.common import accepted, recorded
 
@@ -44,7 +45,10 @@ class Imposed:
     """vLLM's proposer."""
 
     def __init__(self, vllm_config: Any) -> None:
-        self.drafts = vllm_config.speculative_config.num_speculative_tokens
+        config = vllm_config.speculative_config
+        self.drafts = config.num_speculative_tokens
+        schedule, batch = config.num_speculative_tokens_per_batch_size, vllm_config.scheduler_config.max_num_seqs
+        self.by_batch = build_dynamic_sd_schedule_lookup(schedule, batch, self.drafts) if schedule else None
         self.recordings: Recordings | None = vllm_config.additional_config["lapsbench"].get("recordings")
 
     def load_model(self, *args: Any, **kwargs: Any) -> None:
@@ -58,6 +62,8 @@ class Imposed:
         slot_mappings: Any = None,  # noqa: ARG002 - vLLM's signature
     ) -> list[list[int]]:
         """Return the drafts of every row that emitted; others go on with their prefill."""
+        if self.by_batch is not None:  # whoever is in a step decides over the next
+            self.drafts = self.by_batch[len(sampled_token_ids)]
         return [
             self.drafted(int(token_ids_cpu[row, 0]), int(num_tokens_no_spec[row])) if sampled else []
             for row, sampled in enumerate(sampled_token_ids)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lapsbench.errors import LapsbenchError, UsageError
-from lapsbench.schedules import RECORDED
+from lapsbench.schedules import RECORDED, VLLMS_KEY, VLLMS_MOST, as_vllm, parsed
 from lapsbench.serving.clock import Clock
 from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
 from lapsbench.sim.reference.ranks import view_of
@@ -235,7 +235,9 @@ def _drafts(serving: Serving) -> dict[str, Any]:
     engine = serving.engine
     if not engine.draft_tokens:
         return {}
-    drafts: dict[str, Any] = {"num_speculative_tokens": engine.draft_tokens}
+    drafts: dict[str, Any] = {VLLMS_MOST: engine.draft_tokens}
+    if engine.schedule:
+        drafts[VLLMS_KEY] = as_vllm(parsed(engine.schedule), engine.max_batch)
     if serving.imposed:
         from lapsbench.vllm.imposed import PROPOSER  # noqa: PLC0415 - imports vLLM
 
