@@ -91,7 +91,8 @@ def had(table: pa.Table, requests: int) -> Had:
         drafted.append(found)
         at += len(accepted)
     offsets = np.concatenate([[0], np.cumsum([len(each) for each in runs])]).astype(np.int64)
-    return Had(offsets, *map(np.concatenate, (runs, drafted, rounds, starts)))
+    ends_to_end = (np.concatenate(each) for each in (runs, drafted, rounds, starts))
+    return Had(offsets, *ends_to_end)
 
 
 def names(requests: int) -> Strings:

@@ -43,7 +43,8 @@ def execute(
         ),
     ] = None,
     prompts: Annotated[
-        str | None, typer.Option(metavar="FILE", help="JSONL of texts, cut or repeated to the trace's lengths (none).")
+        str | None,
+        typer.Option(metavar="FILE", help="JSONL of texts, or shipped, cut or repeated to the trace's lengths (none)."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="float32|bfloat16|float16", help="Of the weights (as stored).")

@@ -121,8 +121,7 @@ def _ordered(given: dict[str, Any]) -> Ordered:
 
 def _accepting(wanted: Wanted, given: dict[str, Any]) -> Wanted:
     """Return what is wanted with who accepts and what is sent: an engine that drafts by itself is sent real texts."""
-    from lapsbench.execution.wanted import Accepting, is_lookup, one_of
-    from lapsbench.profile.prompts import SHIPPED
+    from lapsbench.execution.wanted import SHIPPED, Accepting, is_lookup, one_of
 
     if wanted.engine == "vllm" and wanted.draft is not None and not is_lookup(wanted.draft):
         hint = "--draft ngram:4, or none: acceptance is then imposed"
@@ -132,7 +131,7 @@ def _accepting(wanted: Wanted, given: dict[str, Any]) -> Wanted:
         accepting = "own"
     if accepting == "own" and wanted.draft is None:
         raise UsageError("takes something that drafts", where="--acceptance own", hint="--draft ngram:4")
-    prompts = given["prompts"] or (str(SHIPPED) if accepting == "own" else None)
+    prompts = given["prompts"] or (SHIPPED if accepting == "own" else None)
     return replace(wanted, acceptance=accepting, prompts=prompts)
 
 

@@ -16,7 +16,7 @@ from lapsbench.execution.outcome import outcome_of
 from lapsbench.execution.process import ask
 from lapsbench.execution.progress import Departures
 from lapsbench.execution.settings import accepting, model_key, settled
-from lapsbench.execution.wanted import Prepare, Prepared, Serve
+from lapsbench.execution.wanted import SHIPPED, Prepare, Prepared, Serve
 from lapsbench.files import content
 from lapsbench.policies.registry import spec_of
 from lapsbench.policies.uses import wants_today
@@ -80,7 +80,8 @@ class Executor(Replayer):
     def also(self) -> tuple[object, ...]:
         """Return what cells depend on beside the plan: who serves, with which models and texts."""
         wanted = {name: value for name, value in asdict(self.wanted).items() if name != "prompts"}
-        texts = content_key(content(Path(self.wanted.prompts)).hex()) if self.wanted.prompts else ""
+        prompts = self.wanted.prompts
+        texts = content_key(content(Path(prompts)).hex()) if prompts not in (None, SHIPPED) else prompts or ""
         models = [model_key(each) for each in (self.prepared.model, self.prepared.draft) if each]
         return wanted, texts, models, self.prepared.version, self.prepared.device, code_key(SERVING)
 

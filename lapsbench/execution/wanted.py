@@ -24,6 +24,8 @@ RULES: Mapping[str | None, Rules] = MappingProxyType({"vllm": "vllm", "torch": "
 """Whose rules an engine serves by."""
 Timing = Literal["cpu", "wall"]
 Accepting = Literal["imposed", "own"]
+SHIPPED = "shipped"
+"""Prompts: the 60 of our own, which `profile` takes."""
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
@@ -37,7 +39,7 @@ class Wanted:
         target, draft: models, as `lapsbench profile` names them.
         clock: one thread's CPU time plus jumps over idle time, or the clock on the wall.
         acceptance: as the profile's recordings say, or the models' own; None: imposed where that can be done.
-        prompts: a file of texts to send; None: random tokens.
+        prompts: a file of texts to send, or `SHIPPED`; None: random tokens.
         dtype: of the weights; None: what they are stored in.
         device: of our decoder; None: cuda if there is any.
     """
