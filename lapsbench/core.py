@@ -199,6 +199,8 @@ class Bank:
         offsets: int64 [R + 1]; recording r is accept_runs[offsets[r]:offsets[r + 1]], one value per output token.
         accept_runs: uint8, all recordings end to end; draft tokens the target would accept from each position.
         draft_tokens_max: recordings are cut at this many drafts: replaying a larger k would understate acceptance.
+        drafted: uint8, beside `accept_runs`: drafts that were made from each position, by a drafter that does not
+            always find any; None where it is not known, or always as many.
     """
 
     prompt_id: Strings
@@ -208,6 +210,7 @@ class Bank:
     offsets: Longs
     accept_runs: Bytes
     draft_tokens_max: int
+    drafted: Bytes | None = None
 
     def __len__(self) -> int:
         return len(self.output_tokens)
@@ -440,6 +443,7 @@ class Workload:
         accept_runs: uint8, the bank.
         priority: int32 [N], lower is more urgent; zeros where nothing is said.
         category: int32 [N], number of the prompt's category among the bank's, below `CATEGORIES`; -1 for none of them.
+        drafted: uint8, as of the bank; empty where it does not say.
     """
 
     arrival_s: Floats
@@ -455,6 +459,7 @@ class Workload:
     accept_runs: Bytes
     priority: Ints = field(default_factory=_nobody)
     category: Ints = field(default_factory=_nobody)
+    drafted: Bytes = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def __post_init__(self) -> None:
         for name, value in (("priority", 0), ("category", -1)):

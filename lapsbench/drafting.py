@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench.drafts.registry import FIXED, FLAG, find, spec_of
 from lapsbench.errors import UsageError
-from lapsbench.schedules import BY_BATCH, given_by, written
+from lapsbench.schedules import BY_BATCH, RECORDED, given_by, written
 from lapsbench.sim.best_drafts import ceiling, schedule
 
 if TYPE_CHECKING:
     from lapsbench.core import Profile
     from lapsbench.scenario import Scenario
 
+VLLMS = ("vllm", "vllm-native")
+"""Engines of vLLM's rules."""
 DRAFT_TOKENS = 3
 """A round, where nobody says."""
 
@@ -25,7 +27,10 @@ def drafting_of(scenario: Scenario, profile: Profile) -> dict[str, Any]:
     """
     given, spec = scenario.draft_tokens, scenario.drafts
     if spec is None:
-        spec = BY_BATCH if isinstance(given, str) else FIXED
+        spec = BY_BATCH if isinstance(given, str) else RECORDED if _varied(scenario, profile) else FIXED
+    if spec == RECORDED:
+        _check_recorded(scenario, profile)
+        return {"draft_tokens": DRAFT_TOKENS if given is None else given, "drafts": RECORDED}
     if spec == FIXED and not isinstance(given, str):
         return {"draft_tokens": DRAFT_TOKENS if given is None else given}
     controller = None if spec == FIXED else find(spec)
@@ -44,6 +49,23 @@ def drafting_of(scenario: Scenario, profile: Profile) -> dict[str, Any]:
     if native and "@" in text:
         raise UsageError("vLLM's own schedule has no bands of context", where="--draft-tokens", hint="--engine vllm")
     return {"draft_tokens": most, "drafts": spec_of(controller) if controller else "", "schedule": text}
+
+
+def _varied(scenario: Scenario, profile: Profile) -> bool:
+    """Say whether the drafter that was recorded found now more, now fewer, and this engine is one it drafts for."""
+    recorded = profile.bank is not None and profile.bank.drafted is not None
+    return recorded and scenario.engine in VLLMS and scenario.scheduling != "async" and scenario.draft_tokens != 0
+
+
+def _check_recorded(scenario: Scenario, profile: Profile) -> None:
+    """Refuse to follow what was not recorded, or cannot be."""
+    where = f"{FLAG} {RECORDED}"
+    if profile.bank is None or profile.bank.drafted is None:
+        what = f"profile {profile.name} does not say how many drafts were made"
+        raise UsageError(what, where=where, hint="a profile of `lapsbench profile --engine vllm --draft ngram`")
+    if scenario.engine not in VLLMS or scenario.scheduling == "async" or isinstance(scenario.draft_tokens, str):
+        what = "is how vLLM's ngram drafts: under its rules, sync, and with one number of drafts at most"
+        raise UsageError(what, where=where, hint="--engine vllm --scheduling sync --draft-tokens 3")
 
 
 def drafts_asked(scenario: Scenario) -> int:

@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lapsbench.acceptance.chosen import chosen, of_length
+from lapsbench.acceptance.served import is_served
 from lapsbench.drafting import drafting_of, drafts_asked
 from lapsbench.engines import engine_of, resolved
 from lapsbench.errors import UsageError
@@ -49,6 +52,8 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
         )
     history = _history(scenario)
     profile, remarks = _profile(scenario)
+    if is_served(scenario.acceptance or ""):
+        trace = _each_its_own(trace, profile, scenario)
     if not profile.costs.has("prefill"):
         remarks = (*remarks, PREFILL_FREE)
     trace = replace(trace, notes=(*trace.notes, *remarks))
@@ -63,6 +68,16 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
         seeds=tuple(range(scenario.seed, scenario.seed + scenario.repeats)),
         history=history,
     ), baseline
+
+
+def _each_its_own(trace: Trace, profile: Profile, scenario: Scenario) -> Trace:
+    """Have every request name its own recording: what it accepted when the trace was served."""
+    bank = profile.bank
+    if bank is None or not np.array_equal(bank.prompt_tokens, trace.prompt_tokens):
+        what = "is a run of other requests than this trace's"
+        where = f"--acceptance {scenario.acceptance}"
+        raise UsageError(what, where=where, hint="the trace, --limit and --window that it was served with")
+    return replace(trace, prompt_id=bank.prompt_id)
 
 
 def settled(scenario: Scenario) -> Scenario:

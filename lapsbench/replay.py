@@ -344,6 +344,7 @@ def _profile_key(plan: Plan) -> str:
     arrays += [each for each in (costs.verify_tokens, costs.chunk_context_tokens) if each is not None]
     if bank is not None:
         arrays += [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens, bank.accept_runs]
+        arrays += [] if bank.drafted is None else [bank.drafted]
     return content_key(*arrays)
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FLAG = "--draft-tokens"
 EXAMPLE = "1-8:7,9-32:5,33-:3, or with mean context 1-64@0-8191:3,1-64@8192-:5"
-BY_BATCH = "by-batch"
+BY_BATCH, RECORDED = "by-batch", "recorded"
 """The controller that does as the schedule says."""
 VLLM = "vllm:"
 VLLMS_KEY = "num_speculative_tokens_per_batch_size"

@@ -58,6 +58,7 @@ ACCEPTANCE = pa.schema(
         ("accept_runs", pa.list_(pa.uint8())),
     ]
 )
+ACCEPTANCE_OPTIONAL = pa.schema([("drafted", pa.list_(pa.uint8()))])
 REQUESTS = pa.schema(
     [
         ("policy", pa.dictionary(pa.int32(), pa.string())),

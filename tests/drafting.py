@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from hypothesis import strategies as st
 
 from lapsbench.core import UNLIMITED
 from lapsbench.drafts.registry import builtin
-from lapsbench.schedules import BY_BATCH, Range, parsed, written
+from lapsbench.schedules import BY_BATCH, RECORDED, Range, parsed, written
 
 THIRD_PARTY = Path(__file__).with_name("controllers.py")
 CONTROLLERS = [
-    *(name for name in builtin() if name != BY_BATCH),
+    *(name for name in builtin() if name not in (BY_BATCH, RECORDED)),
     "goodput:prior=0.1,weight=1",
     "ema:interval=1,warmup=0,alpha=0.9",
     "per-request:weight=1",
@@ -53,3 +54,14 @@ def controlled(scenario, spec: str):
 def scheduled(draw, scenarios, *, bands=True):
     """A scenario under a schedule."""
     return by_batch(draw(scenarios), draw(schedules(bands=bands)))
+
+
+@st.composite
+def recorded(draw, drawn, least=0):
+    """Draw a scenario whose drafter found some, or none; `least` 8: always as many as there may be."""
+    scenario = draw(drawn)
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    drafted = rng.integers(least, 9, len(scenario.work.accept_runs)).astype(np.uint8)
+    drafted[rng.random(len(drafted)) < 0.4] *= least > 0
+    work, engine = replace(scenario.work, drafted=drafted), replace(scenario.engine, drafts=RECORDED)
+    return replace(scenario, work=work, engine=engine)

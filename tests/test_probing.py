@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from lapsbench.serving.clock import TICK_S
-from lapsbench.validation.probing import EVERY_S, Probing
+from lapsbench.validation.probing import WORK, Probing
 
 LONG_S = 0.03
 
@@ -19,7 +19,6 @@ def work(seconds):
 
 def test_a_clock_stands_while_it_probes():
     clock = Probing("cpu", lambda: work(LONG_S))
-    work(EVERY_S)
     before_s, began = clock(), time.thread_time()
     held_s = clock.hold()
     assert time.thread_time() - began >= LONG_S
@@ -28,11 +27,14 @@ def test_a_clock_stands_while_it_probes():
 
 
 def test_a_probe_is_taken_only_when_there_was_work_since_the_last():
-    clock = Probing("cpu", lambda: None)
+    clock = Probing("cpu", lambda: work(LONG_S))
     clock.hold()
     clock.idle_until(100.0)  # a jump is no work
     assert clock.hold() >= 100.0
-    assert clock.probes_s == []
+    assert len(clock.probes_s) == 1
+    work(WORK * LONG_S * 1.5)
+    clock.hold()
+    assert len(clock.probes_s) == 2
 
 
 def test_stamps_are_whole_ticks_after_a_probe_too():

@@ -18,7 +18,7 @@ from lapsbench.errors import LapsbenchError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lapsbench.core import Longs
+    from lapsbench.core import Bytes, Longs
 
 MOST = 255
 """A run is one byte: longer ones are cut there."""
@@ -85,6 +85,19 @@ def from_positions(
     tokens = np.array([len(each.accepted) for each in kept], dtype=np.int64)
     bank, said = _bank(kept, runs, tokens, draft_tokens_max, prompt_tokens, where)
     return bank, (*notes, *said)
+
+
+def runs_of(drafts: Sequence[int], emitted: Sequence[int]) -> tuple[Bytes, Bytes]:
+    """Return what a request accepts and is given from each of its tokens on, from its steps that emitted something.
+
+    Within a round it is what was left of that round.
+    """
+    runs, drafted, at = np.zeros(sum(emitted), np.uint8), np.zeros(sum(emitted), np.uint8), 0
+    for given, count in zip(drafts, emitted, strict=True):
+        runs[at : at + count] = np.arange(count - 1, -1, -1)
+        drafted[at : at + count] = np.maximum(given - np.arange(count), np.arange(count - 1, -1, -1))
+        at += count
+    return runs, drafted
 
 
 def _with_rounds(recordings: Sequence[Recording], least: int, where: str) -> tuple[list[Recording], list[str]]:

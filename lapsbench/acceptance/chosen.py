@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lapsbench.acceptance.prompts import Prompts
 from lapsbench.acceptance.readers import read_acceptance
+from lapsbench.acceptance.served import is_served, read_served
 from lapsbench.acceptance.synthetic import Synthetic, generate
 from lapsbench.errors import UsageError
 
@@ -38,7 +39,8 @@ def chosen(spec: str, own: Bank | None, draft_tokens: int) -> Chosen:
     """Return the bank that `--acceptance` names.
 
     Args:
-        spec: `synthetic`, `synthetic:KEY=VALUE,...`, or the path of a file that `read_acceptance` reads.
+        spec: `synthetic`, `synthetic:KEY=VALUE,...`, the path of a file that `read_acceptance` reads, or the folder
+            of a run that was served.
         own: the profile's bank, whose prompts a generated one is recorded on.
         draft_tokens: drafts a round that a synthetic mean is told for, unless it says `draft_tokens=K` itself.
 
@@ -46,6 +48,8 @@ def chosen(spec: str, own: Bank | None, draft_tokens: int) -> Chosen:
         UsageError: a synthetic bank that means nothing or cannot be had.
         LapsbenchError: the file cannot be read.
     """
+    if is_served(spec):
+        return Chosen(read_served(spec), f"acceptance as served in {spec}")
     if spec.partition(":")[0] != SYNTHETIC:
         reading = read_acceptance(spec)
         return Chosen(reading.bank, f"acceptance read from {spec}", (reading.reconciliation, *reading.notes))

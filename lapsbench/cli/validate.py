@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,8 +11,10 @@ import typer
 
 from lapsbench.cli import flags
 from lapsbench.cli.console import check_target, progress_bar, remark, write_json
+from lapsbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from lapsbench.execution.wanted import Wanted
     from lapsbench.validation.validating import Ordered
 
 DEFAULTS: dict[str, Any] = {
@@ -31,7 +34,18 @@ def validate(
     engine: Annotated[str, typer.Option(metavar="vllm|torch", help="Whose steps: vLLM's, or our decoder's.")] = "vllm",
     draft: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="torch, with drafts: what does the work of drafting, as ngram:4."),
+        typer.Option(metavar="MODEL", help="What drafts, as ngram:4; torch: or a model. vLLM without: nobody."),
+    ] = None,
+    acceptance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="imposed|own",
+            help="By --profile's recordings; or the models' own, recorded by a first serving (vllm --draft: own).",
+        ),
+    ] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="JSONL of texts to send (imposed: random tokens; own: 60 of ours)."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="float32|bfloat16|float16", help="Of the weights (as stored).")
@@ -96,13 +110,29 @@ def _ordered(given: dict[str, Any]) -> Ordered:
 
     drafts = (0,) if given["draft_tokens"].strip() == "0" else _numbers(given["draft_tokens"], parse_axis)
     engine = one_of("--engine", given["engine"], ServedBy)
-    typed = {name: value for name, value in flags.settings(given).items() if value is not None}
+    typed = {name: value for name, value in flags.settings(given | {"acceptance": None}).items() if value is not None}
     typed |= {"engine": RULES[engine], "draft_tokens": drafts[0]}
     defaults = DEFAULTS | (SMOKE if given["smoke"] else {})
     scenario = read(None, defaults | typed)
     dtype = one_of("--dtype", given["dtype"], Dtype)
     wanted = Wanted(engine=engine, target=given["target"], draft=given["draft"], dtype=dtype)
-    return Ordered(scenario, drafts, wanted, given["out"])
+    return Ordered(scenario, drafts, _accepting(wanted, given), given["out"])
+
+
+def _accepting(wanted: Wanted, given: dict[str, Any]) -> Wanted:
+    """Return what is wanted with who accepts and what is sent: an engine that drafts by itself is sent real texts."""
+    from lapsbench.execution.wanted import SHIPPED, Accepting, is_lookup, one_of
+
+    if wanted.engine == "vllm" and wanted.draft is not None and not is_lookup(wanted.draft):
+        hint = "--draft ngram:4, or none: acceptance is then imposed"
+        raise UsageError("is a model, and vLLM is validated without one", where=f"--draft {wanted.draft}", hint=hint)
+    accepting = one_of("--acceptance", given["acceptance"], Accepting)
+    if accepting is None and wanted.engine == "vllm" and wanted.draft is not None:
+        accepting = "own"
+    if accepting == "own" and wanted.draft is None:
+        raise UsageError("takes something that drafts", where="--acceptance own", hint="--draft ngram:4")
+    prompts = given["prompts"] or (SHIPPED if accepting == "own" else None)
+    return replace(wanted, acceptance=accepting, prompts=prompts)
 
 
 def _numbers(text: str, parse_axis: Any) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from typing import IO, Any, assert_never
 
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.execution.process import ONE_THREAD
-from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve
+from lapsbench.execution.wanted import Asked, Prepare, Prepared, Serve, is_lookup
 from lapsbench.files import cannot_write
 
 
@@ -61,13 +61,14 @@ def prepare(asked: Prepare) -> Prepared:
     from lapsbench.models.folders import context_tokens, model_folder  # noqa: PLC0415
 
     wanted = asked.wanted
-    version, device = version_of(wanted.engine)
+    version, device = version_of(wanted.engine, wanted.device)
     own = wanted.engine == "torch"  # loads models itself, in float32 on a CPU, and knows drafts that are no models
     dtype = wanted.dtype or ("float32" if own and device == "cpu" else "bfloat16")
     if own and wanted.target.startswith("arch:"):
         return Prepared(wanted.target, wanted.draft, 0, version, device)
     model = model_folder(wanted.target, "--target", dtype)
-    draft = model_folder(wanted.draft, "--draft", dtype) if wanted.draft and not own else wanted.draft
+    is_model = wanted.draft is not None and not own and not is_lookup(wanted.draft)
+    draft = model_folder(wanted.draft or "", "--draft", dtype) if is_model else wanted.draft
     return Prepared(model, draft, context_tokens(model), version, device)
 
 

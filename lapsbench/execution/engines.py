@@ -10,17 +10,17 @@ from lapsbench.execution.installed import vllm_version
 
 if TYPE_CHECKING:
     from lapsbench.core import Policy
-    from lapsbench.execution.wanted import Serve, ServedBy
+    from lapsbench.execution.wanted import Device, Serve, ServedBy
     from lapsbench.serving.torch import TorchServing
     from lapsbench.vllm.serve import Serving
 
 
-def version_of(engine: ServedBy) -> tuple[str, str]:
-    """Return the version of an engine, and what it runs on."""
+def version_of(engine: ServedBy, device: Device | None = None) -> tuple[str, str]:
+    """Return the version of an engine, and what it runs on: as asked for, if there is such."""
     import torch  # noqa: PLC0415 - takes seconds
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return (vllm_version() if engine == "vllm" else metadata.version("torch")), device
+    there = "cuda" if torch.cuda.is_available() and device != "cpu" else "cpu"
+    return (vllm_version() if engine == "vllm" else metadata.version("torch")), there
 
 
 def serve(asked: Serve, policy: Policy) -> None:

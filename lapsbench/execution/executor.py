@@ -16,7 +16,7 @@ from lapsbench.execution.outcome import outcome_of
 from lapsbench.execution.process import ask
 from lapsbench.execution.progress import Departures
 from lapsbench.execution.settings import accepting, model_key, settled
-from lapsbench.execution.wanted import Prepare, Prepared, Serve
+from lapsbench.execution.wanted import SHIPPED, Prepare, Prepared, Serve
 from lapsbench.files import content
 from lapsbench.policies.registry import spec_of
 from lapsbench.policies.uses import wants_today
@@ -42,6 +42,16 @@ SERVING = ("execution", "serving", "vllm", "decoding", "models")
 """Rooms that an outcome depends on beside those of a replay."""
 
 
+def looked_at(wanted: Wanted) -> Prepared:
+    """Have a child look at the models.
+
+    Raises:
+        LapsbenchError: no such engine or model.
+    """
+    check_installed(wanted.engine)
+    return Prepared(**ask(Prepare(wanted))["prepared"])
+
+
 class Executor(Replayer):
     """A scenario made ready to be served; `close` lets go of its folder.
 
@@ -57,10 +67,9 @@ class Executor(Replayer):
     def __init__(
         self, scenario: Scenario, wanted: Wanted, out: Path, say: Callable[[str], None] = lambda _: None
     ) -> None:
-        check_installed(wanted.engine)
         self.typed, self.asked = scenario, wanted
         say("looking at the models")
-        self.prepared = Prepared(**ask(Prepare(wanted))["prepared"])
+        self.prepared = looked_at(wanted)
         self.wanted = accepting(scenario, wanted, self.prepared)
         super().__init__(settled(scenario, self.wanted, self.prepared), out, say)
 
@@ -71,7 +80,8 @@ class Executor(Replayer):
     def also(self) -> tuple[object, ...]:
         """Return what cells depend on beside the plan: who serves, with which models and texts."""
         wanted = {name: value for name, value in asdict(self.wanted).items() if name != "prompts"}
-        texts = content_key(content(Path(self.wanted.prompts)).hex()) if self.wanted.prompts else ""
+        prompts = self.wanted.prompts
+        texts = content_key(content(Path(prompts)).hex()) if prompts not in (None, SHIPPED) else prompts or ""
         models = [model_key(each) for each in (self.prepared.model, self.prepared.draft) if each]
         return wanted, texts, models, self.prepared.version, self.prepared.device, code_key(SERVING)
 

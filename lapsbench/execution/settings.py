@@ -6,7 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lapsbench.drafts.registry import FIXED
 from lapsbench.errors import UsageError
+from lapsbench.execution.wanted import is_lookup
+from lapsbench.schedules import BY_BATCH, RECORDED
 
 if TYPE_CHECKING:
     from lapsbench.execution.wanted import Accepting, Prepared, Wanted
@@ -22,6 +25,8 @@ def accepting(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> Wanted:
     Raises:
         UsageError: it cannot be as asked for.
     """
+    if wanted.device == "cuda" and prepared.device != "cuda":
+        raise UsageError("there is none here", where="--device cuda", hint="--device cpu")
     if prepared.device != "cpu" and wanted.clock == "cpu":
         raise UsageError("a thread's CPU time is no GPU's time", where="--clock cpu", hint="--clock wall")
     if scenario.draft_tokens == 0:
@@ -31,7 +36,8 @@ def accepting(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> Wanted:
     asked = wanted.acceptance or ("imposed" if scenario.acceptance is not None else None)
     if asked == "imposed" and against:
         raise UsageError(f"cannot be imposed: {against}", where="--acceptance", hint="--acceptance own")
-    found: Accepting = asked or ("imposed" if wanted.engine == "vllm" and not against else "own")
+    imposes = wanted.engine == "vllm" and not against and wanted.draft is None  # --draft ngram is to draft
+    found: Accepting = asked or ("imposed" if imposes else "own")
     method = scenario.draft_method
     if found == "own" and wanted.engine == "vllm" and (method or "ngram") != "ngram" and wanted.draft is None:
         raise UsageError("takes a draft model", where=f"--draft-method {method}", hint="--draft MODEL")
@@ -43,16 +49,19 @@ def _check_drafting(scenario: Scenario, wanted: Wanted) -> None:
     if wanted.engine == "torch" and wanted.draft is None:
         hint = "--draft MODEL, --draft ngram:4, or --draft-tokens 0"
         raise UsageError("drafts, and there is nothing to draft with", where="--engine torch", hint=hint)
-    if wanted.engine == "vllm" and (isinstance(scenario.draft_tokens, str) or scenario.drafts is not None):
-        flag = "--drafts" if scenario.drafts is not None else "--draft-tokens"
-        raise UsageError("may not vary where vLLM serves for real", where=flag, hint="--draft-tokens 3")
+    if wanted.engine == "vllm" and scenario.drafts not in (None, FIXED, RECORDED, BY_BATCH):
+        what, hint = "asks a controller, and vLLM itself has none", f"--drafts {BY_BATCH}, or --draft-tokens 1-4:3,5-:1"
+        raise UsageError(what, where=f"--drafts {scenario.drafts}", hint=hint)
+    if wanted.engine == "vllm" and isinstance(scenario.draft_tokens, str) and "@" in scenario.draft_tokens:
+        what = "vLLM's own schedule has no bands of context"
+        raise UsageError(what, where="--draft-tokens", hint="ranges of batch sizes alone: 1-4:3,5-:1")
 
 
 def _against_imposing(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> str:
     """Say why acceptance cannot be imposed; "" if it can."""
     if wanted.engine == "torch":
         return ""
-    if wanted.draft is not None:
+    if wanted.draft is not None and not is_lookup(wanted.draft):
         return "--draft names a model that drafts"
     if (scenario.draft_method or "ngram") != "ngram":
         return f"--draft-method {scenario.draft_method} takes a model that drafts"
@@ -65,7 +74,7 @@ def settled(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> Scenario:
         return scenario
     defaults: dict[str, Any] = {
         "kv_tokens": 0,
-        "draft_method": "draft_model" if wanted.draft is not None else "ngram",
+        "draft_method": "ngram" if wanted.draft is None or is_lookup(wanted.draft) else "draft_model",
         "max_model_len": prepared.context_tokens or None,
     }
     if prepared.device == "cpu":

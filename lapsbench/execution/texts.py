@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers import AutoTokenizer
 
 from lapsbench.errors import LapsbenchError
+from lapsbench.execution.wanted import SHIPPED
 from lapsbench.profile.prompts import encode, read_prompts
 
 
@@ -16,7 +17,7 @@ def tokens_of(prompts: str, model: str) -> tuple[tuple[int, ...], ...]:
     Raises:
         LapsbenchError: it cannot be read, or the model has no tokenizer.
     """
-    texts = read_prompts(Path(prompts))
+    texts = read_prompts(None if prompts == SHIPPED else Path(prompts))
     try:
         tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     except Exception as error:  # whatever a damaged or missing file makes transformers raise

@@ -24,6 +24,9 @@ ServedBy = Literal["vllm", "torch"]
 RULES: Mapping[str | None, Rules] = MappingProxyType({"vllm": "vllm", "torch": "ideal"})
 """Whose rules an engine serves by."""
 Accepting = Literal["imposed", "own"]
+SHIPPED = "shipped"
+"""Prompts: the 60 of our own, which `profile` takes."""
+Device = Literal["cpu", "cuda"]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 
@@ -36,8 +39,9 @@ class Wanted:
         target, draft: models, as `lapsbench profile` names them.
         clock: one thread's CPU time plus jumps over idle time, or the clock on the wall.
         acceptance: as the profile's recordings say, or the models' own; None: imposed where that can be done.
-        prompts: a file of texts to send; None: random tokens.
+        prompts: a file of texts to send, or `SHIPPED`; None: random tokens.
         dtype: of the weights; None: what they are stored in.
+        device: of our decoder; None: cuda if there is any.
     """
 
     engine: ServedBy
@@ -47,6 +51,7 @@ class Wanted:
     acceptance: Accepting | None = None
     prompts: str | None = None
     dtype: Dtype | None = None
+    device: Device | None = None
 
 
 def engine_of(scenario: Scenario) -> ServedBy:
@@ -59,6 +64,11 @@ def engine_of(scenario: Scenario) -> ServedBy:
         if RULES[engine] == scenario.engine:
             return cast("ServedBy", engine)
     raise UsageError("is no engine that serves", where=f"engine {scenario.engine}", hint="--engine vllm, or torch")
+
+
+def is_lookup(draft: str | None) -> bool:
+    """Say whether what drafts is no model: "ngram", or "ngram:N"."""
+    return draft is not None and draft.partition(":")[0] == "ngram"
 
 
 def one_of(flag: str, value: str | None, kind: Any) -> Any:

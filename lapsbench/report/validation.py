@@ -21,7 +21,9 @@ def text(result: Row) -> str:
     """Return all tables as text."""
     cells = result["cells"]
     same, steps = (sum(cell["proof"][name] for cell in cells) for name in ("same", "steps"))
-    head = f"{result['engine']} on {result['device']}, {result['target']}, {result['requests']} requests a cell\n"
+    drafting = f" + {result['draft']}, acceptance {result['acceptance']}" if result["draft"] else ""
+    on = f"{result['engine']} on {result['device']}, {result['target']}{drafting}"
+    head = f"{on}, {result['requests']} requests a cell\n"
     parts = [
         head,
         "Error of the simulated figure against the executed one; after | corrected for drift by probes alone.\n",
@@ -30,6 +32,9 @@ def text(result: Row) -> str:
         _table(*_prices(result["prices"])),
         f"\nSteps composed alike: {same:,} of {steps:,}\n",
     ]
+    if result["acceptance"] == "own":
+        shares = [cell["as_recorded"] for cell in cells if cell["draft_tokens"]]
+        parts.append(f"Requests that accepted what they did in the first serving: {sum(shares) / len(shares):.0%}\n")
     if result["ratios"]:
         parts += ["\nMean JCT over the baseline's.\n", _table(*_ratios(result["ratios"]))]
     for row in result["ranking"]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CALIBRATION_SEED = 2505_17074
 """Calibration draws are the same in every trial, and shared with none: an operator calibrates once."""
 CALIBRATION_REQUESTS = 1000
-WHOLE = ("clients", "accept_runs")
+WHOLE = ("clients", "accept_runs", "drafted")
 """Fields of `Workload` that are not of one value per request."""
 
 
@@ -43,7 +43,8 @@ def workload(trace: Trace, profile: Profile, engine: Engine, predictor: Predicto
     """
     drawn, accept_runs = _acceptance(trace, profile, engine, seed)
     predicted, classes = predict(predictor, trace.output_tokens, seed, given=trace.predicted_tokens)
-    return replace(_ready(trace, drawn, accept_runs, predicted, classes), category=_category(trace, profile))
+    ready = _ready(trace, drawn, accept_runs, predicted, classes)
+    return replace(ready, category=_category(trace, profile), drafted=_drafted(profile))
 
 
 def at_capacity(
@@ -103,8 +104,15 @@ def calibration(
         guess = Predictor("none")  # nothing is known of these requests' predictions: one class
     predicted, classes = predict(guess, trace.output_tokens, CALIBRATION_SEED, given=trace.predicted_tokens)
     ready = _ready(trace, drawn, accept_runs, predicted, classes)
-    work = replace(ready, arrival_s=np.zeros(len(trace)), category=_category(trace, profile))
+    known = {"category": _category(trace, profile), "drafted": _drafted(profile)}
+    work = replace(ready, arrival_s=np.zeros(len(trace)), **known)
     return _learn(work, replace(engine, kv_tokens=0), costs, source)
+
+
+def _drafted(profile: Profile) -> Bytes:
+    """Return how many drafts were made, where it is known."""
+    bank = profile.bank
+    return np.zeros(0, np.uint8) if bank is None or bank.drafted is None else bank.drafted
 
 
 def _category(trace: Trace, profile: Profile) -> Ints:

@@ -22,7 +22,7 @@ from lapsbench.drafts.registry import by_request, find
 from lapsbench.policies.past import ALL, bins
 from lapsbench.policies.registry import vllms_own
 from lapsbench.policies.uses import is_fixed, may_ask_for_reviews, reads
-from lapsbench.schedules import BY_BATCH, dense
+from lapsbench.schedules import BY_BATCH, RECORDED, dense
 from lapsbench.sim.cost import round_s
 from lapsbench.sim.memory import address, lines, records
 from lapsbench.sim.state import (
@@ -62,6 +62,7 @@ class Record:
         self.sim: Any = blank[0]
         self.own({name: getattr(work, name) for name in ARRIVALS if hasattr(work, name)})
         self.own({"accept_runs": np.minimum(work.accept_runs, min(engine.draft_tokens, 255))})
+        self.own({"drafted": np.minimum(work.drafted, min(engine.draft_tokens, 255))})
         self.own({name: getattr(costs, name) for name in PRICES})
         if costs.mixed is not None:
             self.mixed(costs.mixed)
@@ -162,7 +163,8 @@ class Replay(Record):
             controller = find(engine.drafts)
             view["params"][0, : len(controller.parameters)] = list(controller.parameters.values())
             sim.for_each, sim.wants_costs = by_request(controller), reads(controller, "cost_s")
-            sim.wants_runs, sim.by_schedule = controller.oracle, engine.drafts == BY_BATCH
+            sim.recorded = engine.drafts == RECORDED
+            sim.wants_runs, sim.by_schedule = controller.oracle, engine.drafts in (BY_BATCH, RECORDED)
             sim.counts_places = reads(controller, "tried") or reads(controller, "passed")
             sim.counts_drafts = any(reads(controller, name) for name in DRAFTED)
             if sim.wants_costs:

@@ -128,6 +128,7 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "asked",  # addresses of the views of jobs to rank, or to choose drafts for
     "chosen",  # drafts of each of these
     "step_view",  # `core.DRAFTING`
+    "drafted",  # of the bank, beside `accept_runs`
     "schedule_edges",
     "schedule_drafts",
     "round_s",  # what rounds cost, by batch, context and drafts
@@ -202,6 +203,7 @@ RULES = (
     "mixes",  # rounds and chunks of a step have a price of their own
     "varies",  # the drafts of a step,
     "for_each",  # and each request has its own
+    "recorded",  # as its recording says
     "by_schedule",  # the schedule alone says: no controller need be asked
     "wants_costs",  # the controller reads what a round costs by drafts,
     "wants_runs",  # what requests would accept,

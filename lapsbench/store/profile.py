@@ -22,7 +22,7 @@ from lapsbench.store.parquet_columns import Columns
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from lapsbench.core import Floats, Ints, Longs
+    from lapsbench.core import Bytes, Floats, Ints, Longs
 
 COST_FILE = "cost.parquet"
 ACCEPTANCE_FILE = "acceptance.parquet"
@@ -81,10 +81,15 @@ def write_profile(folder: Path, profile: Profile, repeats: Repeats | None = None
     with files.whole(folder / COST_FILE) as cost_part:  # appears last: without it there is no profile
         schema.put_parquet(_table(columns, schema.COST), cost_part, "cost", provenance)
         if bank is not None:
-            runs = pa.LargeListArray.from_arrays(bank.offsets, pa.array(bank.accept_runs)).cast(pa.list_(pa.uint8()))
             about = [bank.prompt_id, bank.category, bank.prompt_tokens, bank.output_tokens]
-            recordings = _table([*about, runs], schema.ACCEPTANCE)
+            recordings = _table([*about, _lists(bank, bank.accept_runs)], schema.ACCEPTANCE)
+            if bank.drafted is not None:
+                recordings = recordings.append_column(schema.ACCEPTANCE_OPTIONAL[0], _lists(bank, bank.drafted))
             schema.write_parquet(recordings, folder / ACCEPTANCE_FILE, "acceptance", provenance)
+
+
+def _lists(bank: Bank, values: Bytes) -> pa.Array:
+    return pa.LargeListArray.from_arrays(bank.offsets, pa.array(values)).cast(pa.list_(pa.uint8()))
 
 
 def _of_mixed(costs: Costs, values: Ints | None) -> pa.Array:
@@ -174,7 +179,7 @@ def _refuse_duplicates(costs: Costs, file: Columns) -> None:
 
 def _read_bank(path: Path, of_costs: Mapping[str, Any]) -> tuple[Bank, bool]:
     """Return the bank, and whether the files state its draft_tokens_max."""
-    file = Columns(schema.read_parquet(path, "acceptance", schema.ACCEPTANCE), path)
+    file = Columns(schema.read_parquet(path, "acceptance", schema.ACCEPTANCE, schema.ACCEPTANCE_OPTIONAL), path)
     if not file.table.num_rows:
         raise LapsbenchError("holds no recordings", where=str(path), hint="removing it, for a profile of costs only")
     output_tokens = file.numbers("output_tokens", least=1)
@@ -186,16 +191,32 @@ def _read_bank(path: Path, of_costs: Mapping[str, Any]) -> tuple[Bank, bool]:
     what = f"is more than draft_tokens_max = {most}"
     file.refuse(longest > most, "accept_runs", longest, what, hint="the draft_tokens_max it was recorded with")
     prompt_tokens = file.numbers("prompt_tokens", least=1)
-    bank = Bank(file.strings("prompt_id"), file.strings("category"), prompt_tokens, output_tokens, offsets, runs, most)
+    about = file.strings("prompt_id"), file.strings("category"), prompt_tokens, output_tokens
+    bank = Bank(*about, offsets, runs, most, _read_drafted(file, output_tokens, offsets, runs, most))
     return bank, stated is not None
 
 
-def _refuse_lengths(lengths: Longs, output_tokens: Ints, file: Columns) -> None:
+def _read_drafted(file: Columns, output_tokens: Ints, offsets: Longs, runs: Bytes, most: int) -> Bytes | None:
+    """Return the drafts that were made, where the file says: no fewer than were accepted."""
+    if "drafted" not in file.table.column_names:
+        return None
+    own, drafted = file.lists("drafted")
+    _refuse_lengths(np.diff(own), output_tokens, file, "drafted")
+    fewer = np.maximum.reduceat((drafted < runs).astype(np.uint8), offsets[:-1]) > 0
+    what, hint = "is less than accept_runs somewhere", "drafts that were made, of which so many were accepted"
+    file.refuse(fewer, "drafted", np.minimum.reduceat(drafted, offsets[:-1]), what, hint=hint)
+    longest = np.maximum.reduceat(drafted, offsets[:-1])
+    what, hint = f"is more than draft_tokens_max = {most}", "the draft_tokens_max it was recorded with"
+    file.refuse(longest > most, "drafted", longest, what, hint=hint)
+    return drafted
+
+
+def _refuse_lengths(lengths: Longs, output_tokens: Ints, file: Columns, column: str = "accept_runs") -> None:
     wrong = lengths != output_tokens
     if np.any(wrong):
         row = int(np.argmax(wrong))
         what = f"holds {lengths[row]} values for {output_tokens[row]} output tokens"
-        file.fail("accept_runs", row, what, hint="one value per output token")
+        file.fail(column, row, what, hint="one value per output token")
 
 
 def _draft_tokens_max(stated: object, path: Path) -> int:

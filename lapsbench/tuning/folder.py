@@ -68,6 +68,7 @@ def key_of(asked: Asked, plan: Plan, space: Space) -> str:
     arrays = [trace.arrival_s, trace.prompt_tokens, trace.output_tokens, costs.batch_size, costs.context_tokens]
     arrays += [costs.component, costs.query_tokens, costs.time_s]
     arrays += [] if bank is None else [bank.output_tokens, bank.accept_runs]
+    arrays += [] if bank is None or bank.drafted is None else [bank.drafted]
     question = [asked.minimize, [each.text for each in asked.over], [each.text for each in asked.limits]]
     own = [policy.file and Path(policy.file).read_text("utf-8") for policy in space.policies_tried()]
     scenario = asked.scenario.model_dump(mode="json")

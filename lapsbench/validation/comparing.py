@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lapsbench.acceptance.served import had
 from lapsbench.replay import Replayer
 from lapsbench.sim import kernel
 from lapsbench.sim.cost import step_costs
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from lapsbench.acceptance.served import Had
     from lapsbench.core import Floats, Outcome, Profile, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
@@ -39,7 +41,10 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A cell: executed, simulated on the profile, and on the profile times `factor`."""
+    """A cell: executed, simulated on the profile, and on the profile times `factor`.
+
+    `as_recorded`: the share of requests that accepted what they do in the simulation.
+    """
 
     policy: str
     load: float | None
@@ -49,6 +54,7 @@ class Pair:
     simulated: Times
     corrected: Times
     proof: Proof
+    as_recorded: float
 
     def facts(self) -> dict[str, Any]:
         """Return what `validation.json` holds of it."""
@@ -62,7 +68,7 @@ class Pair:
             )
         }
         known = {"policy": self.policy, "load": self.load, "seed": self.seed, "factor": self.factor}
-        return known | means | {"proof": asdict(self.proof)}
+        return known | means | {"proof": asdict(self.proof), "as_recorded": self.as_recorded}
 
 
 def times_of(work: Workload, outcome: Outcome) -> Times:
@@ -84,10 +90,13 @@ class Comparing(Replayer):
         factors: how much dearer the machine was in each cell.
         prices: what a replay is priced by; loads, and what policies know, are as they were when it was served.
         out: run folder.
+        first: where models accept themselves: what everybody accepted in a first serving, as the replays have it.
     """
 
-    def __init__(self, executor: Serving, factors: Mapping[str, float], prices: Profile, out: Path) -> None:
-        self.executor, self.factors, self.prices = executor, factors, prices
+    def __init__(
+        self, executor: Serving, factors: Mapping[str, float], prices: Profile, out: Path, first: Had | None
+    ) -> None:
+        self.executor, self.factors, self.prices, self.first = executor, factors, prices, first
         self.pairs: list[Pair] = []
         self.steps = StepCells(out.with_name("executed"))
         super().__init__(executor.scenario, out)
@@ -110,11 +119,15 @@ class Comparing(Replayer):
             return kernel.replay(work, engine, cell.policy, paid, replace(setup, system=setup.system.copy()))
 
         simulated, corrected = again(prices), again(dearer(prices, factor))
-        same = proof(log_of(self.steps.load(key)), work, engine, cell.policy, costs, setup, prices)
+        table, alike = self.steps.load(key), 1.0
+        if self.first is not None:  # steps are composed by what was accepted in this very cell
+            here = had(table, len(work))
+            work, alike = here.given_to(work), here.alike(self.first)
+        same = proof(log_of(table), work, engine, cell.policy, costs, setup, prices)
         sides = {
             name: times_of(work, outcome)
             for name, outcome in (("executed", served), ("simulated", simulated), ("corrected", corrected))
         }
-        self.pairs.append(Pair(cell.name, cell.load, cell.seed, factor, **sides, proof=same))
+        self.pairs.append(Pair(cell.name, cell.load, cell.seed, factor, **sides, proof=same, as_recorded=alike))
         progress(len(work))
         return simulated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,14 @@ class Grid:
 
     Attributes:
         chunks: tokens of a prompt, over cached ones, tokens up.
+        fewest: drafts of a round where nothing is found to draft.
     """
 
     drafts: int
     batches: tuple[int, ...]
     contexts: tuple[int, ...]
     chunks: tuple[tuple[int, int], ...]
+    fewest: int
 
     @property
     def with_prompt(self) -> tuple[int, ...]:
@@ -46,11 +49,11 @@ class Grid:
     def sets(self) -> list[list[Step]]:
         """Return all steps, rounds up: everybody is seated anew, no longer than said. Prompts alone are the last."""
         found = []
-        for context in self.contexts:
+        for drafts, context in itertools.product(sorted({self.fewest, self.drafts}), self.contexts):
             for rounds in sorted({*self.batches, *self.with_prompt}):
-                steps = [Step(self.drafts, rounds, context)]
+                steps = [Step(drafts, rounds, context)]
                 if rounds in self.with_prompt:
-                    steps += [Step(self.drafts, rounds, context, *chunk) for chunk in self.chunks]
+                    steps += [Step(drafts, rounds, context, *chunk) for chunk in self.chunks]
                 found.append(steps)
         return [*found, [Step(0, 0, 0, *chunk) for chunk in self.chunks]]
 
@@ -60,8 +63,10 @@ def longest_of(trace: Trace, engine: Engine) -> int:
     return int((trace.prompt_tokens.astype(np.int64) + trace.output_tokens).max()) + 2 * engine.draft_tokens + 1
 
 
-def grid_of(trace: Trace, engine: Engine, *, preempts: bool) -> Grid:
-    """Return what a trace needs; `preempts`: whether contexts may be computed again.
+def grid_of(trace: Trace, engine: Engine, *, preempts: bool, varies: bool) -> Grid:
+    """Return what a trace needs.
+
+    `preempts`: whether contexts may be computed again; `varies`: whether a round may find nothing to draft.
 
     Sizes are quantiles of the trace's: below the first a step costs what the first costs, beyond the last it goes on
     in a line, and both are rare.
@@ -79,4 +84,4 @@ def grid_of(trace: Trace, engine: Engine, *, preempts: bool) -> Grid:
     sizes = {*range(1, ALL_TO + 1), *(2**each for each in range(13)), engine.max_batch}
     batches = tuple(sorted(each for each in sizes if each <= engine.max_batch))
     chunks = tuple((new, before) for new in tokens for before in cached)
-    return Grid(engine.draft_tokens, batches, contexts, chunks)
+    return Grid(engine.draft_tokens, batches, contexts, chunks, 0 if varies else engine.draft_tokens)

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench.core import Profile
-from lapsbench.store.profile import open_profile, write_profile
+from lapsbench.store.profile import write_profile
 from lapsbench.vllm.rows import costs_of, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from lapsbench.core import Bank
     from lapsbench.sim.cost import StepCosts
     from lapsbench.validation.bench import Line
 
@@ -35,23 +36,20 @@ class Measured:
         return [{"taken": self.lines}] if kind == "steps" else []
 
 
-def write(folder: Path, lines: Sequence[Line], bank: str, about: Mapping[str, Any]) -> None:
-    """Write a profile: means of what was measured, and the recordings of another profile.
+def write(folder: Path, lines: Sequence[Line], bank: Bank | None, whose: str, about: Mapping[str, Any]) -> None:
+    """Write a profile: means of what was measured, and recordings, with whose they are.
 
     Raises:
-        LapsbenchError: no such profile, or the folder cannot be written.
+        LapsbenchError: the folder cannot be written.
     """
-    recordings = open_profile(bank).bank
-    label = f"steps of {about['engine']} on {platform.machine()}, one thread; acceptance of {bank}"
+    label = f"steps of {about['engine']} on {platform.machine()}, one thread; acceptance of {whose}"
     provenance = {
         "source": "lapsbench validate",
         "label": label,
         "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         **about,
     }
-    write_profile(
-        folder, Profile(folder.name, costs_of(rows_of(Measured(lines), np.mean), np.mean), recordings, provenance)
-    )
+    write_profile(folder, Profile(folder.name, costs_of(rows_of(Measured(lines), np.mean), np.mean), bank, provenance))
 
 
 def dearer(costs: StepCosts, times: float) -> StepCosts:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from lapsbench.serving.clock import ClockKind
 
-EVERY_S = 0.1
-"""Of work in between: a shared machine changes from one second to the next."""
+WORK = 8
+"""Times as long as a probe is worked in between: a shared machine changes from one second to the next."""
 KEPT = 0.95
 """Of probes, the cheapest: one that stood still for half a second says nothing of the steps beside it."""
 STOOD, CHANGED = 5.0, 0.1
@@ -54,7 +54,7 @@ class Probing(Clock):
 
     def keep_pace(self) -> None:
         """Probe if it is time."""
-        if self.read() - self.last_s >= EVERY_S:
+        if self.read() - self.last_s >= WORK * min(self.probes_s, default=0.0):
             self.take()
 
     def take(self) -> None:

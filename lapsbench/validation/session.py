@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import json
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lapsbench import files
+from lapsbench.acceptance.served import names
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.executor import Executor
+from lapsbench.execution.wanted import is_lookup
 from lapsbench.planning import plan as plan_of
 from lapsbench.store.profile import open_profile
+from lapsbench.traces.save import write_trace
 from lapsbench.validation import figures, pricing
 from lapsbench.validation.asked import Measure
 from lapsbench.validation.bench import Bench
 from lapsbench.validation.comparing import Comparing
+from lapsbench.validation.first import First
 from lapsbench.validation.grid import Grid, grid_of, longest_of
 from lapsbench.validation.probing import disturbed, mean_s
 
@@ -30,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from lapsbench.core import Bytes, Outcome, Profile, Workload
+    from lapsbench.acceptance.served import Had
+    from lapsbench.core import Bank, Bytes, Outcome, Profile, Trace, Workload
     from lapsbench.execution.wanted import Prepared, Serve, Wanted
     from lapsbench.scenario import Scenario
     from lapsbench.sim.cost import StepCosts
@@ -149,7 +154,10 @@ class Session:
     def __init__(self, scenario: Scenario, wanted: Wanted, out: Path, say: Callable[[str], None]) -> None:
         self.bank, self.wanted, self.out, self.say = scenario.profile, wanted, out, say
         self.drafts = int(scenario.draft_tokens or 0)
+        self.own = self.drafts > 0 and wanted.acceptance == "own"
+        self.varies = self.own and wanted.engine == "vllm" and is_lookup(wanted.draft)
         self.scenario = scenario.model_copy(update={"profile": str(out / "profile")})
+        self.first: Had | None = None
         self.bench: Bench | None = None
 
     def run(self, prepared: Prepared, asked: Scenario, progress: Callable[[int], None]) -> Validation:
@@ -162,9 +170,11 @@ class Session:
         """
         self.out.mkdir(parents=True, exist_ok=True)
         plan, _ = plan_of(asked)
-        grid = grid_of(plan.trace, plan.engine, preempts=any(policy.preemptive for policy in plan.policies))
+        recordings = self._recordings(asked, plan.trace)
+        preempts = any(policy.preemptive for policy in plan.policies)
+        grid = grid_of(plan.trace, plan.engine, preempts=preempts, varies=self.varies)
         longest = max(grid.longest, longest_of(plan.trace, plan.engine))
-        measure = Measure(self.wanted, prepared, plan.engine, longest, self._accept_runs())
+        measure = Measure(self.wanted, prepared, plan.engine, longest, self._accept_runs(recordings))
         with ExitStack() as held:
 
             def bench() -> Bench:
@@ -185,21 +195,35 @@ class Session:
             if not passes.lines():
                 self.say("measuring steps")
                 passes.keep(FIRST, bench().measure(grid.sets()))
-            self._write("profile", passes.lines(FIRST), measure)
+            self._write("profile", passes.lines(FIRST), recordings, measure)
             executor = held.enter_context(closing(Serving(self, bench, turn)))
             self.say(f"serving {len(executor.plan.cells)} cells at k = {self.drafts}")
             executor.run(progress=progress)
             self.say("replaying")
-            prices = self._write("prices", passes.lines(), measure)
+            prices = self._write("prices", passes.lines(), recordings, measure)
             factors = executor.factors(passes)
-            with closing(Comparing(executor, factors, prices, self.out / "simulated")) as comparing:
+            with closing(Comparing(executor, factors, prices, self.out / "simulated", self.first)) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs), executor.again())
 
-    def _accept_runs(self) -> Bytes:
-        """Return a sample of the recordings that are imposed."""
-        bank = open_profile(self.bank).bank
-        runs = np.zeros(1, np.uint8) if bank is None else bank.accept_runs
+    def _recordings(self, asked: Scenario, trace: Trace) -> Bank | None:
+        """Return those of the named profile; where models accept themselves, those of a first serving of the trace."""
+        if not self.own:
+            return open_profile(self.bank).bank
+        self.say("serving everybody once, for what they accept")
+        alone = {"policies": ("fcfs",), "load": asked.load and asked.load[:1], "repeats": 1}
+        with closing(First(asked.model_copy(update=alone), self.wanted, self.out / "recorded")) as first:
+            self.first = first.had()
+        file = self.out / "trace.csv"
+        write_trace(replace(trace, prompt_id=names(len(trace))), file)
+        self.scenario = self.scenario.model_copy(update={"trace": str(file), "limit": None})
+        return self.first.bank(trace, self.drafts, varies=self.varies)
+
+    def _accept_runs(self, recordings: Bank | None) -> Bytes:
+        """Return a sample of what rounds accept."""
+        runs = np.zeros(1, np.uint8) if recordings is None else recordings.accept_runs
+        if self.first is not None and len(self.first.starts):
+            runs = runs[self.first.starts]
         return runs[np.linspace(0, len(runs) - 1, SAMPLE).astype(np.int64)]
 
     def _identity(self, grid: Grid, measure: Measure) -> dict[str, Any]:
@@ -213,7 +237,7 @@ class Session:
             "bank": self.bank,
         }
 
-    def _write(self, name: str, lines: list[Line], measure: Measure) -> Profile:
+    def _write(self, name: str, lines: list[Line], recordings: Bank | None, measure: Measure) -> Profile:
         """Make a profile of steps, unless it is there; return it."""
         folder = self.out / name
         if not (folder / "cost.parquet").exists():
@@ -223,7 +247,7 @@ class Session:
                 "models": {"target": self.wanted.target, "draft": self.wanted.draft},
             }
             folder.mkdir(exist_ok=True)
-            pricing.write(folder, lines, self.bank, about)
+            pricing.write(folder, lines, recordings, "the requests served" if self.own else self.bank, about)
         return open_profile(str(folder))
 
 

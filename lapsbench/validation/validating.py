@@ -10,10 +10,8 @@ import polars as pl
 
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
-from lapsbench.execution.installed import check_installed
-from lapsbench.execution.process import ask
+from lapsbench.execution.executor import looked_at
 from lapsbench.execution.settings import accepting, settled
-from lapsbench.execution.wanted import Prepare, Prepared
 from lapsbench.store.lock import FolderLock
 from lapsbench.traces.make import Order, make
 from lapsbench.traces.save import write_trace
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from lapsbench.execution.wanted import Wanted
+    from lapsbench.execution.wanted import Prepared, Wanted
     from lapsbench.scenario import Scenario
     from lapsbench.validation.session import Validation
 
@@ -58,10 +56,9 @@ def validate(order: Ordered, say: Callable[[str], None], progress: Callable[[int
     """
     out = order.out
     _refuse_foreign(out)
-    check_installed(order.wanted.engine)
     scenarios = [order.scenario.model_copy(update={"draft_tokens": drafts}) for drafts in order.drafts]
     say("looking at the models")
-    prepared = Prepared(**ask(Prepare(order.wanted))["prepared"])
+    prepared = looked_at(order.wanted)
     kinds = [accepting(scenario, _imposing(order.wanted, scenario), prepared) for scenario in scenarios]
     out.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(out)
@@ -78,8 +75,8 @@ def validate(order: Ordered, say: Callable[[str], None], progress: Callable[[int
 
 
 def _imposing(wanted: Wanted, scenario: Scenario) -> Wanted:
-    """Return what is wanted with acceptance imposed: what the replay replays is then what was served."""
-    return replace(wanted, acceptance="imposed") if scenario.draft_tokens else wanted
+    """Return what is wanted, acceptance imposed unless it is to be the models': else a first serving records it."""
+    return replace(wanted, acceptance=wanted.acceptance or "imposed") if scenario.draft_tokens else wanted
 
 
 def _refuse_foreign(out: Path) -> None:
@@ -112,6 +109,7 @@ def _written(order: Ordered, prepared: Prepared, found: Sequence[Validation]) ->
         "device": prepared.device,
         "target": order.wanted.target,
         "draft": order.wanted.draft,
+        "acceptance": order.wanted.acceptance or "imposed",
         "requests": len(found[0].pairs[0].executed.jct_s),
         "drift": [text for each in found if (text := each.drift())],
         **tables,

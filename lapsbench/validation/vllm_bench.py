@@ -6,12 +6,14 @@ import itertools
 import os
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lapsbench.execution.engines import vllm_serving
+from lapsbench.schedules import RECORDED
 from lapsbench.serving.prompts import FIRST_TOKEN
 from lapsbench.vllm.composing import Composed, Shape
-from lapsbench.vllm.imposed import Imposed, Recordings, obeyed
+from lapsbench.vllm.imposed import Imposed, Recordings, marked, obeyed
+from lapsbench.vllm.models import NGRAM, speculation
 from lapsbench.vllm.serve import options_of, serve_on
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ class Proposer(Imposed):
         """Return a request's drafts."""
         if self.recordings is not None:
             return super().drafted(first_token, context_tokens)
-        return self.marked(next(self.accept_runs))
+        return marked(next(self.accept_runs), self.drafts)
 
 
 class VllmBench(Composed):
@@ -43,6 +45,9 @@ class VllmBench(Composed):
 
     def __init__(self, asked: Measure) -> None:
         engine, wanted = asked.engine, asked.wanted
+        self.own = engine.draft_tokens > 0 and wanted.acceptance == "own"
+        self.serving, self.accept_runs = False, itertools.cycle(asked.accept_runs.tolist())
+        drafts = {**speculation(wanted.draft or NGRAM), "num_speculative_tokens": engine.draft_tokens}
         shape = Shape(
             model=asked.prepared.model,
             drafts=engine.draft_tokens,
@@ -51,11 +56,27 @@ class VllmBench(Composed):
             batched_tokens=engine.batched_tokens,
             block_tokens=engine.block_tokens,
             dtype=wanted.dtype or "auto",
+            speculation=drafts if self.own else None,
             proposer=PROPOSER,
         )
-        super().__init__(shape, within=obeyed() if engine.draft_tokens else nullcontext())
-        if engine.draft_tokens:
-            self.proposer().accept_runs = itertools.cycle(asked.accept_runs.tolist())
+        within = obeyed(lambda: not (self.own and self.serving)) if engine.draft_tokens else nullcontext()
+        super().__init__(shape, within=within)
+        if self.own:
+            self._told_what_to_find()
+        elif engine.draft_tokens:
+            self.proposer().accept_runs = self.accept_runs
+
+    def _told_what_to_find(self) -> None:
+        """Have the engine's own drafter look for drafts, and where steps are timed find what it is told to."""
+        look = self.proposer().propose
+
+        def propose(most: int, sampled: list[list[int]], *rest: Any, **more: Any) -> list[list[int]]:
+            found: list[list[int]] = look(most, sampled, *rest, **more)
+            if self.serving:
+                return found
+            return [marked(next(self.accept_runs), self.told.drafts) if each else [] for each in sampled]
+
+        self.proposer().propose = propose
 
     def probe(self) -> None:
         """Do what a step with everybody does most of: all weights once, attention and books left out."""
@@ -71,18 +92,20 @@ class VllmBench(Composed):
         scheduler.max_num_scheduled_tokens, before = self.shape.batched_tokens, scheduler.options
         scheduler.use(replace(before, **options_of(asked.work, asked.setup, serving)))
         scheduler.begin(os.devnull)  # so that warming up warms this policy
-        if self.shape.drafts:
-            self.proposer().recordings = Recordings(asked.work, FIRST_TOKEN)
+        if self.shape.drafts and not self.own:
+            varies = asked.engine.drafts == RECORDED
+            self.proposer().recordings = Recordings(asked.work, FIRST_TOKEN, varies=varies)
+        self.serving = True
         try:
             serve_on(self.llm, asked.work, asked.setup, serving, make_clock)
         finally:
-            if self.shape.drafts:
+            self.serving = False
+            if self.shape.drafts and not self.own:
                 self.proposer().recordings = None
             self.llm.reset_prefix_cache()
             scheduler.use(before)
             scheduler.begin(os.devnull)
 
-    def proposer(self) -> Proposer:
+    def proposer(self) -> Any:
         """Return who drafts, if anybody does."""
-        drafter: Proposer = self.core.model_executor.driver_worker.worker.model_runner.drafter
-        return drafter
+        return self.core.model_executor.driver_worker.worker.model_runner.drafter

@@ -7,6 +7,8 @@ from typing import Any
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
 
+NGRAM = "ngram"
+"""The draft method without a model."""
 LOOKUP = 4
 """Tokens `ngram` matches at most, where its name does not say."""
 
@@ -40,8 +42,8 @@ def speculation(draft: str) -> dict[str, Any]:
         LapsbenchError: no such model.
     """
     name, _, rest = draft.partition(":")
-    if name == "ngram":
+    if name == NGRAM:
         most = int(rest or LOOKUP)
-        return {"method": "ngram", "prompt_lookup_min": min(2, most), "prompt_lookup_max": most}
+        return {"method": NGRAM, "prompt_lookup_min": min(2, most), "prompt_lookup_max": most}
     method, model = ("eagle", rest) if name == "eagle" else ("draft_model", draft)
     return {"method": method, "model": folder_of(model, "--draft")} if model else {}

@@ -148,6 +148,8 @@ class Profiler:
 def taken(bench: Composed, steps: list[Step]) -> Iterator[dict[str, Any]]:
     """Measure steps with the same rounds; those with rounds alone once more at the end."""
     for step in [*steps, steps[0]]:
+        if step.rounds:
+            bench.tell(step.drafts)
         bench.seat(step.rounds, step.context)
         times = [bench.chunk(step.tokens, step.cached)] if step.tokens else bench.rounds(REPEATS)
         for each in times:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import AutoTokenizer
 
+from lapsbench.acceptance.bank import runs_of
 from lapsbench.acceptance.rounds import rounds_of
 from lapsbench.core import Bank
 from lapsbench.errors import LapsbenchError
 from lapsbench.profile.prompts import Encoded, encode, read_prompts
 from lapsbench.store.steps import parse
 from lapsbench.vllm.composing import Composed, Shape
+from lapsbench.vllm.models import NGRAM
 from lapsbench.vllm.wanted import REPEATS
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def recorded(
                 times = [each.draft_s for each in bench.rounds(2 * REPEATS)]
                 parts.keep("drafting", rounds=rounds, drafts=wanted.draft_tokens, draft_s=times)
                 bench.drop(sent)
-    bank = bank_of(parts.of("recording"), wanted.draft_tokens)
+    bank = bank_of(parts.of("recording"), wanted.draft_tokens, varies=draft["method"] == NGRAM)
     parts.keep_fact("reconciliation", reconciled(bank, parts.of("recording")))
     return bank
 
@@ -76,19 +78,15 @@ def answered(
     for place, prompt in enumerate(wave):
         mine = rows[rows[:, 1] == first + place]
         emitting = mine[mine[:, 5] > 0]
-        runs = np.zeros(int(emitting[:, 5].sum()), np.uint8)
-        at = int(emitting[0, 5]) if len(emitting) else 0  # the prompt's own
-        for emitted in emitting[1:, 5].tolist():
-            runs[at : at + emitted] = np.arange(emitted - 1, -1, -1)
-            at += emitted
+        runs, drafted = runs_of(emitting[:, 4].tolist(), emitting[:, 5].tolist())
         about = {"prompt_id": prompt.prompt_id, "category": prompt.category, "prompt_tokens": len(prompt.tokens)}
         counts = {"rounds": len(emitting) - 1, "drafted": int(emitting[1:, 4].sum())}
-        lines.append({**about, **counts, "accept_runs": runs.tolist()})
+        lines.append({**about, **counts, "accept_runs": runs.tolist(), "drafted_runs": drafted.tolist()})
     return lines
 
 
-def bank_of(lines: Sequence[Mapping[str, Any]], drafts: int) -> Bank:
-    """Return recordings as a bank."""
+def bank_of(lines: Sequence[Mapping[str, Any]], drafts: int, *, varies: bool) -> Bank:
+    """Return recordings as a bank; `varies`: the drafter does not always find as many."""
     lengths = [len(line["accept_runs"]) for line in lines]
     return Bank(
         np.array([line["prompt_id"] for line in lines], object),
@@ -98,6 +96,7 @@ def bank_of(lines: Sequence[Mapping[str, Any]], drafts: int) -> Bank:
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         np.concatenate([np.array(line["accept_runs"], np.uint8) for line in lines]),
         drafts,
+        np.concatenate([np.array(line["drafted_runs"], np.uint8) for line in lines]) if varies else None,
     )
 
 

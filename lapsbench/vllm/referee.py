@@ -19,7 +19,9 @@ from vllm.v1.request import Request
 from vllm.v1.structured_output import StructuredOutputManager
 
 from lapsbench.policies.registry import vllms_own
-from lapsbench.sim.reference.common import Live, Twin
+from lapsbench.schedules import RECORDED
+from lapsbench.sim.reference.common import Live, Twin, recorded
+from lapsbench.sim.reference.drafting import together
 from lapsbench.vllm.calibrate import told
 from lapsbench.vllm.config import configured, memory
 from lapsbench.vllm.scheduler import AsyncScheduler, Scheduler
@@ -76,7 +78,7 @@ class Referee(Twin[Live]):
         self.scheduler = self.vllms()
         self.requests: dict[int, Request] = {}
         self.prefilling: set[int] = set()
-        self.next_drafts = self.engine.draft_tokens
+        self.next_drafts, self.recorded = self.engine.draft_tokens, self.engine.drafts == RECORDED
 
     def vllms(self) -> Any:
         """Return vLLM's scheduler of this engine."""
@@ -208,25 +210,35 @@ class Referee(Twin[Live]):
         step.began_s = self.now_s
         contexts = [part.job.context_tokens for part in step.parts if part.round]
         chunks = [(part.tokens, part.cached) for part in step.parts if not part.round]
-        k = step.drafts
-        price_s = self.prices.step(len(step.parts), contexts, chunks, most=k, mean=k)
+        k, mean = step.drafts, float(step.drafts)
+        if self.recorded and contexts:
+            mean = together([self.found(part.job) for part in step.parts if part.round]).mean
+        price_s = self.prices.step(len(step.parts), contexts, chunks, most=k, mean=mean)
         self.now_s += price_s
         step.ended_s = self.now_s
         names = list(step.output.num_scheduled_tokens)
         sampled = [[TOKEN] * self.sampled(part) for part in step.parts]
         places = {name: place for place, name in enumerate(names)}
         result = ModelRunnerOutput(req_ids=names, req_id_to_index=places, sampled_token_ids=sampled)
-        drafting = [name for name, tokens in zip(names, sampled, strict=True) if tokens]
+        drafting = [place for place, tokens in enumerate(sampled) if tokens]
         outputs = self.scheduler.update_from_output(step.output, result)
         if self.engine.draft_tokens and not self.asynchronous:
-            drafts = [[TOKEN] * step.output.num_spec_tokens_to_schedule for _ in drafting]
-            self.scheduler.update_draft_token_ids(DraftTokenIds(drafting, drafts))
+            counts = [step.output.num_spec_tokens_to_schedule] * len(drafting)
+            if self.recorded:
+                counts = [self.found(step.parts[place].job, len(sampled[place])) for place in drafting]
+            drafts = [[TOKEN] * count for count in counts]
+            self.scheduler.update_draft_token_ids(DraftTokenIds([names[place] for place in drafting], drafts))
         emitted = {int(each.request_id): each for group in outputs.values() for each in group.outputs}
         progress = [self.book(part, emitted.get(part.job.request)) for part in step.parts]
         self.tally(len(contexts), price_s)
         self.idle_steps = 0 if any(progress) else self.idle_steps + 1
         if self.log is not None:
             self.log.append(step)
+
+    def found(self, job: Live, more: int = 0) -> int:
+        """Return the drafts that a job's recording has, so many tokens further on."""
+        found = recorded(self.work, self.work.drafted, job.request, job.view.emitted_tokens + more)
+        return min(found, self.engine.draft_tokens)
 
     def sampled(self, part: Part) -> int:
         """Return the tokens the model emits for a part of a step."""

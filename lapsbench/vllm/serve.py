@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lapsbench.errors import LapsbenchError, UsageError
+from lapsbench.schedules import RECORDED, VLLMS_KEY, VLLMS_MOST, as_vllm, parsed
 from lapsbench.serving.clock import Clock
 from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
 from lapsbench.sim.reference.ranks import view_of
 from lapsbench.vllm.calibrate import told
 from lapsbench.vllm.engine import made
+from lapsbench.vllm.models import NGRAM, speculation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -45,7 +47,7 @@ class Serving:
         clock: see `serving.clock.Clock`.
         costs: prices, for policies that weigh what preempting costs.
         texts: tokens of texts to send, in turn; none: drawn ones.
-        draft: the folder of a draft model, which every draft method but "ngram" takes.
+        draft: the folder of a draft model, or "ngram:N"; only draft method "ngram" does without.
         more: further arguments of vLLM's `EngineArgs`.
     """
 
@@ -206,7 +208,7 @@ def _engine(work: Workload, setup: Setup, serving: Serving) -> Any:
     if serving.imposed:
         from lapsbench.vllm.imposed import Recordings  # noqa: PLC0415 - imports vLLM
 
-        options["recordings"] = Recordings(work, FIRST_TOKEN)
+        options["recordings"] = Recordings(work, FIRST_TOKEN, varies=engine.drafts == RECORDED)
     return made(settings, options, _imposing(serving))
 
 
@@ -243,13 +245,15 @@ def _drafts(serving: Serving) -> dict[str, Any]:
     engine = serving.engine
     if not engine.draft_tokens:
         return {}
-    drafts: dict[str, Any] = {"num_speculative_tokens": engine.draft_tokens}
+    drafts: dict[str, Any] = {VLLMS_MOST: engine.draft_tokens}
+    if engine.schedule:
+        drafts[VLLMS_KEY] = as_vllm(parsed(engine.schedule), engine.max_batch)
     if serving.imposed:
         from lapsbench.vllm.imposed import PROPOSER  # noqa: PLC0415 - imports vLLM
 
         drafts |= {"method": "custom_class", "model": PROPOSER}
     elif engine.draft_method == "ngram":
-        drafts |= {"method": "ngram", "prompt_lookup_min": 2, "prompt_lookup_max": 4}
+        drafts |= speculation(serving.draft or NGRAM)
     elif serving.draft is not None:
         drafts |= {"method": engine.draft_method, "model": serving.draft}
     else:

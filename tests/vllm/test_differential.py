@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 from cases import Ask, cases, disagreement
-from drafting import scheduled, schedules
+from drafting import recorded, scheduled, schedules
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from specimens import THIRD_PARTY, VARIANTS
@@ -78,6 +78,13 @@ def test_drafts_by_vllms_own_schedule(spec, method, scheduling):
 def test_drafts_by_vllms_own_schedule_under_many_policies(on_preempt):
     for spec in RANKED:
         check(find(spec), 4, drawn=scheduled(cases(Ask(on_preempt=(on_preempt,))), bands=False))
+
+
+@pytest.mark.parametrize("on_preempt", ["recompute", "keep"])
+@pytest.mark.parametrize("spec", [*STOCK, "srpt", "las"])
+def test_drafts_as_ngram_found_them(spec, on_preempt):
+    ask = Ask(methods=("ngram",), scheduling=("sync",), on_preempt=(on_preempt,))
+    check(find(spec), 24, drawn=recorded(cases(ask)))
 
 
 @settings(deadline=None, database=None)

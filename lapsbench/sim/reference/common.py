@@ -22,6 +22,7 @@ from lapsbench.sim.reference.prices import Prices
 from lapsbench.sim.reference.ranks import Ranks, View, view_of
 
 if TYPE_CHECKING:
+    from lapsbench.core import Bytes
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
 
@@ -271,8 +272,13 @@ class Twin(ABC, Generic[Job]):
 
 
 def accepted(work: Workload, request: int, emitted_tokens: int) -> int:
-    """Drafts the target would accept after so many tokens: the recording, then circular blocks of it."""
+    """Drafts the target would accept after so many tokens."""
+    return recorded(work, work.accept_runs, request, emitted_tokens)
+
+
+def recorded(work: Workload, values: Bytes, request: int, emitted_tokens: int) -> int:
+    """Return what was recorded after so many tokens: of the recording, then of circular blocks of it."""
     start, length = int(work.recording_start[request]), int(work.recording_tokens[request])
     block, place = divmod(emitted_tokens, length)
     place = (place + block * int(work.recording_shift[request])) % length
-    return int(work.accept_runs[start + place])
+    return int(values[start + place])

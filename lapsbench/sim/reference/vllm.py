@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lapsbench.policies.registry import vllms_own
+from lapsbench.schedules import RECORDED
 from lapsbench.sim.reference.blocks import Block, Holding, Memory
-from lapsbench.sim.reference.common import Live, Twin
+from lapsbench.sim.reference.common import Live, Twin, recorded
 from lapsbench.sim.reference.common import accepted as accepted_from
 from lapsbench.sim.reference.drafting import Drafts, together
 
@@ -89,7 +90,7 @@ class Vllm(Twin[Job]):
         self.running: list[Job] = []
         self.waiting: list[Job] = []
         self.steps: deque[Step] = deque()
-        self.next_drafts = engine.draft_tokens
+        self.next_drafts, self.recorded = engine.draft_tokens, engine.drafts == RECORDED
 
     def job(self, request: int, view: View, output_tokens: int, client: int) -> Job:
         """Return a new job."""
@@ -285,7 +286,8 @@ class Vllm(Twin[Job]):
             computed = len(row) * self.engine.block_tokens
             room = min(self.tokens, self.slots - spare)
             tokens = job.context_tokens - computed
-            padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0) and not self.drafting.varies
+            padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0)
+            padded = padded and (self.recorded or not self.drafting.varies)
             if padded and computed + k + 2 <= self.limit:
                 tokens += k  # a batch of rounds alone runs faster
                 if tokens > room:
@@ -355,6 +357,8 @@ class Vllm(Twin[Job]):
         drafts = Drafts(step.drafts, step.drafts)
         if self.drafting.for_each and contexts:
             drafts = together([part.given for part in step.parts if part.round])
+            if self.recorded:  # who looks for drafts does so whether there are any or not
+                drafts = Drafts(step.drafts, drafts.mean)
         price_s = self.prices.step(len(step.parts), contexts, chunks, most=drafts.most, mean=drafts.mean)
         self.now_s += price_s
         step.ended_s = self.now_s
@@ -390,13 +394,20 @@ class Vllm(Twin[Job]):
                 job.placeholders -= part.emitted
                 self.memory.name(job.request, job.holding, job.computed - job.placeholders)
             elif not self.asynchronous and not job.chunked:
-                job.drafts = job.given = part.next_drafts
+                job.drafts = job.given = self.next_of(job, part)
         view.prefill_left_tokens = view.prefill_left_tokens + part.emitted if stale else part.left
         view.attained_s += step.ended_s - step.began_s
         view.last_run_s, view.last_run_step, job.ran = self.now_s, step.number, True
         if view.emitted_tokens == job.output_tokens:
             self.leave(job)
         return progress
+
+    def next_of(self, job: Job, part: Part) -> int:
+        """Return the drafts of a job's next round: as recorded, or as was said when this step was composed."""
+        if not self.recorded:
+            return part.next_drafts
+        found = recorded(self.work, self.work.drafted, job.request, job.view.emitted_tokens)
+        return min(found, self.engine.draft_tokens)
 
     def count(self, job: Job, part: Part) -> bool:
         """Count prefill that was done before, and say whether any was new."""

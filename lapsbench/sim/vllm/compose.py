@@ -133,7 +133,7 @@ def say_drafts(control: Any, sim: Any) -> None:
     most = ask(control, sim, size, contexts, sim.step)
     for i in range(sim.in_parts):
         part = part_at(sim.parts_at, sim.first_part + i)
-        part.next_drafts = np.int64(ints(sim.chosen_at)[i]) if sim.for_each else most
+        part.next_drafts = np.int64(ints(sim.chosen_at)[i]) if sim.for_each and not sim.recorded else most
     show_policy(sim, sim.next_drafts)
     place = sim.step % STEPS_UNDER_WAY
     longs(sim.sizes_at)[STEPS_UNDER_WAY + place] = sim.next_drafts
@@ -290,7 +290,8 @@ def schedule_waiting(sim: Any) -> None:
         computed = row * sim.block_tokens
         room = min(sim.tokens_left, sim.slots_left - spare)
         tokens = context - computed
-        padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0) and not sim.varies
+        padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0)
+        padded = padded and (sim.recorded or not sim.varies)
         padded = padded and computed + k + 2 <= sim.context_limit
         if padded:
             tokens += k  # a batch of rounds alone runs faster

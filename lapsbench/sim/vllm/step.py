@@ -231,8 +231,8 @@ def price(sim: Any, first: int, size: int) -> tuple[int, float]:
     mixes = sim.mixes and decoding > 0 and decoding < sim.rounds + size
     if decoding > 0:
         context = contexts / decoding
-        if not sim.for_each:
-            most, given = sim.drafts, sim.drafts * decoding
+        if sim.recorded or not sim.for_each:  # who looks for drafts does so whether there are any or not
+            most, given = sim.drafts, given if sim.recorded else sim.drafts * decoding
         if most > 0:
             draft = step_price(sim, row_of(sim, DRAFT, most), decoding, context)
         if mixes:
@@ -347,8 +347,17 @@ def emit(sim: Any, own: Any, view: Any, part: Any, stale: bool) -> int:
             own.placeholders -= emitted
             own.final_tokens = max(own.final_tokens, own.computed_tokens - own.placeholders)
     else:
-        own.drafts = own.given = part.next_drafts if sim.varies else sim.draft_tokens
+        own.drafts = own.given = next_drafts(sim, own, part, before + emitted)
     return emitted
+
+
+@inlined
+def next_drafts(sim: Any, own: Any, part: Any, emitted: int) -> int:
+    """Return the drafts of a job's next round: as its recording says, or as was said when this step was composed."""
+    if sim.recorded:
+        found = octets(own.recording_at - sim.accept_runs_at + sim.drafted_at)
+        return accept_run(found, own.recording_tokens, own.recording_shift, emitted)
+    return np.int64(part.next_drafts) if sim.varies else sim.draft_tokens
 
 
 @inlined
