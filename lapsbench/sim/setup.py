@@ -118,7 +118,14 @@ def table_of(policy: Policy, calibration: Calibration) -> Floats:
         return np.zeros(TABLE)
     key = policy.calibrate, tuple(policy.parameters.items())
     if key not in calibration.tables:
-        calibration.tables[key] = policy.calibrate(calibration, policy.parameters)
+        try:
+            calibration.tables[key] = policy.calibrate(calibration, policy.parameters)
+        except Exception as error:  # a user's function may raise anything
+            raise LapsbenchError(
+                f"cannot learn from the sample: {type(error).__name__}: {error}",
+                where=f"policy {policy.name!r}",
+                hint="mending its calibrate function",
+            ) from error
     return calibration.tables[key]
 
 

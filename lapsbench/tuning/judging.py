@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -44,10 +43,9 @@ class Judge:
     def references(self, look: Look) -> Mapping[str, Cells]:
         """Return the cells of today's setting, and of fcfs on its engine, replayed once."""
         if look.name not in self._references:
-            today, began = self.space.today, time.monotonic()
+            today = self.space.today
             wanted = [today] if today.policy == PLAIN else [today, today.under(PLAIN)]
             found = self.replays.all([(each, look) for each in wanted])
-            self.asked.budget.took(look.requests * len(found), time.monotonic() - began)
             self._references[look.name] = {"today": found[0], "fcfs": found[-1]}
         return self._references[look.name]
 

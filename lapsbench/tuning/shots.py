@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from lapsbench.machines.machines import Machines
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.tuning.bench import Bench
+    from lapsbench.tuning.budget import Budget
     from lapsbench.tuning.space import Setting, Space
     from lapsbench.tuning.traffic import Look, Traffic
 
@@ -71,11 +73,14 @@ class Shots:
 
 
 class Replays:
-    """Replays settings on looks: `jobs` cells side by side, or as many as machines have room for."""
+    """Replays settings on looks, each once: `jobs` cells side by side, or as many as machines have room for."""
 
-    def __init__(self, space: Space, traffic: Traffic, bench: Bench, jobs: int, machines: Machines | None) -> None:
-        self.space, self.jobs, self.machines = space, jobs, machines
+    def __init__(
+        self, space: Space, traffic: Traffic, bench: Bench, budget: Budget, jobs: int, machines: Machines | None
+    ) -> None:
+        self.space, self.budget, self.jobs, self.machines = space, budget, jobs, machines
         self.errand = Shots(bench, traffic)
+        self._done: dict[tuple[str, str], Cells] = {}
 
     @property
     def at_a_time(self) -> int:
@@ -84,13 +89,21 @@ class Replays:
 
     def each(self, wanted: Sequence[tuple[Setting, Look]]) -> Generator[tuple[int, Cells]]:
         """Yield every setting's number among them as it is finished, with a cell for every seed of its look."""
-        shots = [shot for number, (setting, look) in enumerate(wanted) for shot in self._shots(number, setting, look)]
+        began, shots = time.monotonic(), list[Shot]()
+        for number, (setting, look) in enumerate(wanted):
+            if done := self._done.get((setting.key, look.name)):
+                yield number, done
+            else:
+                shots += self._shots(number, setting, look)
         got: list[dict[int, CellSummary]] = [{} for _ in wanted]
         for shot, cell in self._run(shots):
-            seeds = wanted[shot.number][1].seeds
-            got[shot.number][shot.seed] = cell
-            if len(got[shot.number]) == len(seeds):
-                yield shot.number, tuple(got[shot.number][seed] for seed in seeds)
+            (setting, look), there = wanted[shot.number], got[shot.number]
+            there[shot.seed] = cell
+            if len(there) == len(look.seeds):
+                cells = self._done[setting.key, look.name] = tuple(there[seed] for seed in look.seeds)
+                yield shot.number, cells
+        requests = sum(len(self.errand.looks[shot.look].trace) for shot in shots)
+        self.budget.took(requests, time.monotonic() - began if shots else 0.0)
 
     def all(self, wanted: Sequence[tuple[Setting, Look]]) -> list[Cells]:
         """Return the cells of every setting."""
@@ -108,8 +121,8 @@ class Replays:
         elif self.jobs == 1:
             yield from ((shot, self.errand.do(shot)) for shot in shots)
         else:
-            tasks = (delayed(self._done)(shot) for shot in shots)
+            tasks = (delayed(self._shot)(shot) for shot in shots)
             yield from Parallel(n_jobs=self.jobs, prefer="threads", return_as="generator_unordered")(tasks)
 
-    def _done(self, shot: Shot) -> tuple[Shot, CellSummary]:
+    def _shot(self, shot: Shot) -> tuple[Shot, CellSummary]:
         return shot, self.errand.do(shot)

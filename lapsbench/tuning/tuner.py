@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -95,7 +94,7 @@ class Tuner:
         """
         tell = progress or (lambda _: None)
         looks, budget = self.traffic.looks, self.asked.budget
-        replays = Replays(self.space, self.traffic, self.bench, jobs, machines)
+        replays = Replays(self.space, self.traffic, self.bench, budget, jobs, machines)
         self.judge = Judge(self.asked, self.space, self.traffic, replays)
 
         def evaluate(settings: Sequence[Setting], look: int) -> list[Trial]:
@@ -146,12 +145,10 @@ class Tuner:
         new = [each for each in settings if self.trials.known(each, look) is None]
         here = self.traffic.looks[look]
         if new:
-            self.judge.references(here)  # its time is not theirs
-        began = time.monotonic()
+            self.judge.references(here)  # which may be among them
         with closing(self.judge.replays.each([(each, here) for each in new])) as done:
             for number, cells in done:
                 self.trials.keep(self.judge.trial(new[number], look, phase, cells))
-        self.asked.budget.took(len(new) * here.requests, time.monotonic() - began)
         self.trials.resumed += len(settings) - len(new)
         results = []
         for setting in settings:
