@@ -118,14 +118,15 @@ def table_of(policy: Policy, calibration: Calibration) -> Floats:
         return np.zeros(TABLE)
     key = policy.calibrate, tuple(policy.parameters.items())
     if key not in calibration.tables:
+        where, hint = f"policy {policy.name!r}", "mending its calibrate function"
         try:
-            calibration.tables[key] = policy.calibrate(calibration, policy.parameters)
+            table = np.asarray(policy.calibrate(calibration, policy.parameters), np.float64)
         except Exception as error:  # a user's function may raise anything
-            raise LapsbenchError(
-                f"cannot learn from the sample: {type(error).__name__}: {error}",
-                where=f"policy {policy.name!r}",
-                hint="mending its calibrate function",
-            ) from error
+            what = f"cannot learn from the sample: {type(error).__name__}: {error}"
+            raise LapsbenchError(what, where=where, hint=hint) from error
+        if table.shape != (TABLE,):
+            raise LapsbenchError(f"learns a table of shape {table.shape}, not ({TABLE},)", where=where, hint=hint)
+        calibration.tables[key] = table
     return calibration.tables[key]
 
 

@@ -19,6 +19,7 @@ from lapsbench.tuning.bench import Bench
 from lapsbench.tuning.choosing import FINALISTS, beats, chosen, closest, finalists, matters
 from lapsbench.tuning.folder import TuneFolder, key_of
 from lapsbench.tuning.judging import Judge
+from lapsbench.tuning.over import named
 from lapsbench.tuning.proof import RIVALS, Chosen, Proof, Rival, proven
 from lapsbench.tuning.search import search
 from lapsbench.tuning.shots import Replays
@@ -180,7 +181,7 @@ class Tuner:
         """Find the patience of policies that were given none: a setting that is to be run needs a number."""
         constants = [each for each in self.space.constants if each.key == PATIENCE]
         varied = {each.policy for each in constants if min(map(float, each.ends)) > 0}
-        left = [policy for policy in self.space.policies_tried() if policy.name not in varied]
+        left = [policy for policy in self.space.policies_tried() if named(policy) not in varied]
         asking = [policy for policy in (find(self.space.base.policies[0]), *left) if wants_today(policy)]
         if not asking:
             return
@@ -189,6 +190,6 @@ class Tuner:
         if not today.keeps_up:
             raise UsageError(
                 "counts its patience in today's fcfs p99, and fcfs does not keep up",
-                where=f"policy {asking[0].name}",
-                hint=f'--over "{asking[0].name}:{PATIENCE}=5..60"',
+                where=f"policy {named(asking[0])}",
+                hint=f'--over "{named(asking[0])}:{PATIENCE}=5..60"',
             )
