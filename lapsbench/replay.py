@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapsbench import __version__
+from lapsbench.acceptance import cut
 from lapsbench.boiling import Boiling, where
 from lapsbench.command import as_command
 from lapsbench.core import LARGE
@@ -67,6 +68,7 @@ class Replayer:
         self.plan, self.baseline = plan_of(scenario)
         self.resumed = 0
         self.remarks: list[str] = [compiler.remark] if compiler.remark else []
+        self.remarks += cut.remark(self.plan.profile, self.plan.engine.draft_tokens)
         self._base = _base_key(self.plan, self.rules, *self.also())
         with ExitStack() as held:
             # before anything is compiled or replayed: a bad --out should fail at once
@@ -219,7 +221,9 @@ class Replayer:
                 progress(len(self.plan.trace))
                 yield cell, boil(Result(cell, self.sweep.given(cell)[0], outcome, resumed=True))
         keys = {where(cell): self.key(cell) for cell in left} if self.folder is not None else {}
-        with closing(machines.results(self.sweep, left, replace(boil, keys=keys))) as results:
+        from lapsbench.machines.cells import replayed  # noqa: PLC0415 - only where it is asked for
+
+        with closing(replayed(machines, self.sweep, left, replace(boil, keys=keys))) as results:
             for cell, boiled in results:
                 progress(len(self.plan.trace))
                 if self.folder is not None:

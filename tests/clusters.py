@@ -1,19 +1,32 @@
-"""Real clusters for tests: a Dask scheduler, a Ray head, and workers that say what they replayed."""
+"""Real clusters for tests, as docs/cluster.md has them started, with workers that say what they replayed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
 import psutil
+import pytest
 from commands import SCRIPT, plain_environment
 
 BIN = SCRIPT.parent
+PAGE = (Path(__file__).parents[1] / "docs/cluster.md").read_text()
+PRINTED = re.findall(r"```bash\n(.*)\n```", PAGE)
+MINE = re.search(r"```python\n(def .*?)```", PAGE, re.DOTALL)[1]
+KINDS = {
+    "dask": pytest.param(
+        "dask", marks=pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed")
+    ),
+    "ray": pytest.param("ray", marks=pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed")),
+}
 WATCH = """
-import importlib.util, os, sys
+import importlib.util, os, pickle, sys, zlib
 
 class Watch:  # lapsbench is not imported before Dask or Ray asks for it
     def find_spec(self, name, path=None, target=None):
@@ -27,10 +40,12 @@ class Watch:  # lapsbench is not imported before Dask or Ray asks for it
             load(module)
             outcome = module._outcome
 
-            def watched(keys, number, parts):
-                done = outcome(keys, number, parts)
+            def watched(keys, task, parts):
+                done, what = outcome(keys, task, parts), pickle.loads(task)
+                if not isinstance(what, int):
+                    what = zlib.crc32(repr((what.spec, what.engine, what.look, what.seed)).encode())
                 with open({log!r}, "a") as log:
-                    log.write(f"{{os.getpid()}} {{number}}\\n")
+                    log.write(f"{{os.getpid()}} {{what}}\\n")
                 return done
 
             module._outcome = watched
@@ -58,7 +73,7 @@ def environment(room, **more):
 
 
 def replayed(room):
-    """Return (process, cell) for every cell that a worker replayed to its end."""
+    """Return (process, cell) for every cell that a worker replayed to its end, by its number, or a hash of it."""
     lines = (room / "replayed").read_text().splitlines()
     return [tuple(map(int, line.split())) for line in lines]
 
@@ -102,3 +117,29 @@ def listens(port):
 
 def cells(folder):
     return {path.stem for path in (folder / "cells").glob("*.parquet")}
+
+
+def printed(start, ports):
+    """Return the docs' command that begins so, on this machine and ports of our own."""
+    (line,) = [line for line in PRINTED if line.startswith(start) or line.endswith(start)]
+    line = line.replace("HOST", "127.0.0.1")
+    for there, here in ports.items():
+        line = re.sub(rf"\b{there}\b", str(here), line)
+    return line
+
+
+@contextlib.contextmanager
+def cluster(kind, room):
+    """Start what the docs print, and give the address and the docs' replay."""
+    env, ports = environment(room), {"8786": free_port(), "6379": free_port(), "10001": free_port()}
+    head, port, more = {
+        "dask": ("dask scheduler", ports["8786"], "dask worker"),
+        "ray": ("ray start --head", ports["10001"], "ray start --address"),
+    }[kind]
+    with started(printed(head, ports), room, env, "head"):
+        wait_for(lambda: listens(port), told=(room / "head.log").read_text())
+        with started(printed(more, ports), room, env, "worker"):
+            yield (
+                f"{kind}://127.0.0.1:{port}",
+                printed(f"--on {kind}://HOST:{'8786' if kind == 'dask' else '10001'}", ports),
+            )

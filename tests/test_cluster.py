@@ -4,59 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
 import pytest
-from clusters import cells, environment, family, free_port, listens, replayed, started, wait_for
+from clusters import (
+    KINDS,
+    MINE,
+    PRINTED,
+    cells,
+    cluster,
+    environment,
+    family,
+    free_port,
+    listens,
+    printed,
+    replayed,
+    started,
+    wait_for,
+)
 from commands import lapsbench, plain_environment, process
 from test_bad_input import HEARING
 from test_on import same
 
 PACKAGE = Path(__file__).parents[1] / "lapsbench"
-PAGE = (Path(__file__).parents[1] / "docs/cluster.md").read_text()
-PRINTED = re.findall(r"```bash\n(.*)\n```", PAGE)
 SWEEP = PRINTED[2].removeprefix("lapsbench ").partition(" --out")[0] + " --quiet"
 """What the docs have replayed, 400 cells."""
-MINE = re.search(r"```python\n(def .*?)```", PAGE, re.DOTALL)[1]
-KINDS = {
-    "dask": pytest.param(
-        "dask", marks=pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed")
-    ),
-    "ray": pytest.param("ray", marks=pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed")),
-}
-
-
-def printed(start, ports):
-    """Return the docs' command that begins so, on this machine and ports of our own."""
-    (line,) = [line for line in PRINTED if line.startswith(start) or line.endswith(start)]
-    line = line.replace("HOST", "127.0.0.1")
-    for there, here in ports.items():
-        line = re.sub(rf"\b{there}\b", str(here), line)
-    return line
-
-
-@contextlib.contextmanager
-def cluster(kind, room):
-    """Start what the docs print, and give the address and the docs' replay."""
-    env, ports = environment(room), {"8786": free_port(), "6379": free_port(), "10001": free_port()}
-    head, port, more = {
-        "dask": ("dask scheduler", ports["8786"], "dask worker"),
-        "ray": ("ray start --head", ports["10001"], "ray start --address"),
-    }[kind]
-    with started(printed(head, ports), room, env, "head"):
-        wait_for(lambda: listens(port), told=(room / "head.log").read_text())
-        with started(printed(more, ports), room, env, "worker"):
-            yield (
-                f"{kind}://127.0.0.1:{port}",
-                printed(f"--on {kind}://HOST:{'8786' if kind == 'dask' else '10001'}", ports),
-            )
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 import shlex
 import signal
@@ -11,15 +10,11 @@ import subprocess
 import sys
 import time
 import tomllib
-from contextlib import closing
 from pathlib import Path
 
 import polars as pl
 import pytest
 from commands import SCRIPT, lapsbench, plain_environment, process
-
-from lapsbench.tuning.asked import asked_of
-from lapsbench.tuning.tuner import Tuner
 
 SMALL = "--limit 2400 --load 0.9 --repeats 2 --max-batch 16 -q"
 OVER = (
@@ -273,16 +268,6 @@ def test_the_command_of_the_docs_runs_as_printed(tmp_path):
     lapsbench(made, tmp_path).fine()
     line = printed.replace("--profile mine", "--max-batch 16 --repeats 2").replace("--budget 10m", "--budget 8")
     assert "held-out traffic" in lapsbench(f"{line} -q", tmp_path).fine().out
-
-
-def test_a_trial_is_the_same_in_a_process_that_is_sent_it(tmp_path):
-    words = ["policy=fcfs|laps-sd", "drafts=fixed|by-batch"]
-    given = {"limit": 600, "load": 0.8, "repeats": 1, "max_batch": 8}
-    asked = asked_of(None, given, over=words, minimize="jct_mean", subject_to=[], budget="4")
-    with closing(Tuner(asked, tmp_path / "t")) as tuner:
-        setting = tuner.space.today.under("laps-sd")
-        sent = pickle.loads(pickle.dumps(tuner.judge))
-        assert sent.trial(setting, 0, "search") == tuner.judge.trial(setting, 0, "search")
 
 
 # what is wrong -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import typer
 
 from lapsbench.cli import flags
 from lapsbench.cli.console import check_target, progress_bar, remark, write_json
-from lapsbench.cli.running import COMPILING
+from lapsbench.cli.running import COMPILING, elsewhere
 
 if TYPE_CHECKING:
     from lapsbench.tuning.asked import Asked
@@ -69,6 +69,7 @@ def tune(
     calibration: flags.Calibration = None,
     json_to: flags.JsonTo = None,
     jobs: flags.Jobs = None,
+    on: flags.On = None,
     quiet: flags.Quiet = False,
 ) -> None:
     """Search the setting with the lowest mean JCT (or another metric), and prove it on traffic it was not chosen on.
@@ -77,6 +78,7 @@ def tune(
     """
     given = {name: value for name, value in flags.settings(locals() | {"policy": None}).items() if value is not None}
     asked = _asked(today, given, over or [], minimize, subject_to or [], budget)
+    place = flags.where(on, jobs, asked.scenario.engine)
     check_target(json_to)
     with progress_bar(quiet=quiet) as bar, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="joblib")  # after Ctrl-C, of trials that were under way
@@ -89,8 +91,12 @@ def tune(
         from lapsbench.sim.compiling import told_of_compiling
         from lapsbench.tuning.tuner import Tuner
 
-        with told_of_compiling(lambda: say(COMPILING)), closing(Tuner(asked, out, say)) as tuner:
-            proof = tuner.run(jobs or 1, say, lambda share: bar.update(task, completed=share, total=1.0))
+        with (
+            told_of_compiling(lambda: say(COMPILING)),
+            elsewhere(place, say, quiet=quiet) as machines,
+            closing(Tuner(asked, out, say)) as tuner,
+        ):
+            proof = tuner.run(jobs or 1, say, lambda share: bar.update(task, completed=share, total=1.0), machines)
             say("drawing")
             content, told, serve = _keep(tuner, proof)
     failed_json = write_json(content, json_to) if json_to else None

@@ -1,6 +1,6 @@
-"""Gives cells to a pool, a few ahead of what it does, and hands out what comes of them as it comes in.
+"""Gives tasks to a pool, a few ahead of what it does, and hands out what comes of them as it comes in.
 
-A cell that was lost with who replayed it is asked for again; one that is here never is.
+A task that was lost with who did it is asked for again; one that is here never is.
 """
 
 from __future__ import annotations
@@ -15,36 +15,30 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lapsbench import __version__
 from lapsbench.errors import LapsbenchError
 from lapsbench.machines import worker
-from lapsbench.machines.parcel import packed
+from lapsbench.machines.parcel import packed, pickled
 from lapsbench.machines.pool import AGAIN_S, Lost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from concurrent.futures import Future
 
-    from lapsbench.core import Outcome
+    from lapsbench.machines.errand import Errand
     from lapsbench.machines.parcel import Part
     from lapsbench.machines.pool import Pool
-    from lapsbench.sim.sweep import Cell, Result, Sweep
 
 AHEAD = 2
-"""Cells that are asked for, over those that are replayed at a time: nobody waits for the next, and few are lost."""
+"""Tasks that are asked for, over those that are done at a time: nobody waits for the next, and few are lost."""
 LOOK_S = 5.0
-"""After so long the pool is asked again how many it replays at a time."""
+"""After so long the pool is asked again how many it does at a time."""
 LOSSES = 3
-"""A cell that is lost more often is not asked for again: it may be what kills the workers."""
+"""A task that is lost more often is not asked for again: it may be what kills the workers."""
 
-
-T = TypeVar("T")
-
-
-def outcome_of(result: Result) -> Outcome:
-    """Return what became of every request."""
-    return result.outcome
+Task = TypeVar("Task")
+Done = TypeVar("Done")
 
 
 class Machines:
-    """Whoever replays cells elsewhere; several threads may give it sweeps at a time.
+    """Whoever does tasks elsewhere; several threads may send it on errands at a time.
 
     Args:
         pool: where.
@@ -55,37 +49,46 @@ class Machines:
         self.pool, self.tell = pool, tell
         self._lock = threading.Lock()
         self._pools = 0
+        self._packed: tuple[object, tuple[Part, ...]] = None, ()
 
     def close(self) -> None:
         """Let go of the pool."""
         self.pool.close()
 
-    def results(self, sweep: Sweep, cells: Sequence[Cell], boil: Callable[[Result], T]) -> Generator[tuple[Cell, T]]:
-        """Yield each of the sweep's cells as it comes in, once, with what is to be had of it.
+    def slots(self) -> int:
+        """Return how many tasks are done at a time now; 1 where nobody knows."""
+        try:
+            return max(1, self.pool.slots())
+        except Lost:
+            return 1
+
+    def results(self, errand: Errand[Task, Done], tasks: Sequence[Task]) -> Generator[tuple[Task, Done]]:
+        """Yield each task as it comes in, once, with what came of it.
 
         Args:
-            sweep: whose they are.
-            cells: to replay, in this order or about.
-            boil: what to make of a result there; pickled, so of an installed module; `outcome_of` sends all.
+            errand: whose they are; as it is now.
+            tasks: to do, in this order or about.
 
         Raises:
-            LapsbenchError: a cell cannot be replayed, or is lost again and again, or the pool is gone for good.
+            LapsbenchError: a task cannot be done, or is lost again and again, or the pool is gone for good.
         """
-        numbers = {(cell.name, cell.load, cell.seed): number for number, cell in enumerate(sweep.plan.cells)}
-        by_number = {numbers[cell.name, cell.load, cell.seed]: cell for cell in cells}
-        asked = _Asked(self.pool, packed(sweep, boil), by_number, self._pools)
+        left = dict(enumerate(tasks))
+        asked = _Asked(
+            self.pool, self._parts(errand), {each: pickled(task) for each, task in left.items()}, self._pools
+        )
         losses: Counter[int] = Counter()
         failed: LapsbenchError | None = None
         try:
-            while by_number and failed is None:
+            while left and failed is None:
                 for number, answer in asked.answers():
                     if isinstance(answer, Lost):
                         losses[number] += 1
-                        failed = failed or self._too_often(by_number.get(number), losses[number], answer)
+                        if number in left and (losses[number] > LOSSES or answer.deadly):
+                            failed = failed or self._too_often(errand.told(left[number]), answer)
                     elif isinstance(answer, LapsbenchError):
                         failed = failed or answer  # what came in with it is kept first
                     else:
-                        yield by_number.pop(number), answer
+                        yield left.pop(number), answer
                 if asked.lost and failed is None:
                     self._mend(asked)
         finally:
@@ -93,10 +96,15 @@ class Machines:
         if failed is not None:
             raise failed
 
-    def _too_often(self, cell: Cell | None, times: int, lost: Lost) -> LapsbenchError | None:
-        if cell is None or (times <= LOSSES and not lost.deadly):
-            return None
-        name = f"{cell.name}{'' if cell.load is None else f' at load {cell.load:g}'}, seed {cell.seed}"
+    def _parts(self, errand: Errand[Any, Any]) -> tuple[Part, ...]:
+        """Pack an errand; the last one is held ready for more tasks of it."""
+        last, parts = self._packed
+        if last is not errand:
+            parts = packed(errand)
+            self._packed = errand, parts
+        return parts
+
+    def _too_often(self, name: str, lost: Lost) -> LapsbenchError:
         what = f"was lost again and again with the process that replayed it ({lost})"
         return LapsbenchError(what, where=f"--on {self.pool.place}: {name}", hint="more memory a process, or --limit N")
 
@@ -114,17 +122,17 @@ class Machines:
 
 
 class _Asked:
-    """The cells of one sweep that a pool was asked for, and those it still will be.
+    """The tasks that a pool was asked for, and those it still will be.
 
     Attributes:
         lost: what was last, in words; "" for nothing.
         pools: how many there were before this one.
     """
 
-    def __init__(self, pool: Pool, parts: tuple[Part, ...], numbers: Collection[int], pools: int) -> None:
+    def __init__(self, pool: Pool, parts: tuple[Part, ...], tasks: Mapping[int, bytes], pools: int) -> None:
         self.pool, self.parts, self.pools = pool, parts, pools
         self.keys = tuple(part.key for part in parts)
-        self.todo = deque(numbers)
+        self.tasks, self.todo = tasks, deque(tasks)
         self.flying: dict[Future[Any], int] = {}
         self.lost = ""
         self._slots, self._looked = 0, -math.inf
@@ -167,7 +175,7 @@ class _Asked:
                 raise Lost("all workers")
         while self.todo and len(self.flying) < AHEAD * self._slots:
             sent = [self.pool.send(part) for part in self.parts]
-            future = self.pool.submit(_run, worker.home(), self.keys, self.todo[0], *sent)
+            future = self.pool.submit(_run, worker.home(), self.keys, self.tasks[self.todo[0]], *sent)
             self.flying[future] = self.todo.popleft()
 
 

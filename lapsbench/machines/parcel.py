@@ -1,4 +1,4 @@
-"""What a sweep needs elsewhere, in parts known by their content: a machine is sent each once, in however many sweeps.
+"""What an errand takes elsewhere, in parts known by their content: a machine is sent each once, for all errands.
 
 A user's file travels as source, since Numba compiles what it can read; the rest is pickled, functions by name.
 """
@@ -13,16 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lapsbench.core import Calibration, Policy
+from lapsbench.core import Calibration, Engine, Policy
 from lapsbench.errors import LapsbenchError
 from lapsbench.machines.sources import Source
 from lapsbench.policies.registry import builtin, find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from lapsbench.core import Floats
-    from lapsbench.sim.sweep import Result, Sweep
+    from lapsbench.machines.errand import Errand
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,35 +71,15 @@ class SentPolicy:
         return replace(found, **settings)
 
 
-def packed(sweep: Sweep, boil: Callable[[Result], Any]) -> tuple[Part, ...]:
-    """Return the sweep in parts: what is its own, with what is made of its results, then trace, profile and history."""
-    plan = sweep.plan
-    large = [each for each in (plan.trace, plan.profile, plan.history) if each is not None]
-    drafts = plan.engine.drafts.partition(".py:")
-    file = Source.read(f"{drafts[0]}.py") if drafts[1] else None
-    own = _pickled((sweep, boil, _tables(sweep), file), large)
-    return tuple(Part.of(each) for each in (own, *(_pickled(each) for each in large)))
+def packed(errand: Errand[Any, Any]) -> tuple[Part, ...]:
+    """Return an errand in parts: what is its own, then what of it is large."""
+    large = errand.large
+    return tuple(Part.of(each) for each in (pickled(errand, large), *(pickled(each) for each in large)))
 
 
-def unpacked(own: bytes, large: Sequence[Any]) -> tuple[Sweep, Callable[[Result], Any]]:
-    """Return the sweep of its own part and what the others hold, and what is made of its results."""
-    sweep: Sweep
-    sweep, boil, tables, file = _Unpacker(own, large).load()
-    plan = sweep.plan
-    if file is not None:
-        rest = plan.engine.drafts.partition(".py:")[2]
-        sweep.plan = replace(plan, engine=replace(plan.engine, drafts=f"{file.placed()}:{rest}"))
-    if sweep.calibration is not None:
-        for policy, table in zip(plan.policies, tables, strict=True):
-            if table is not None:
-                sweep.calibration.tables[policy.calibrate, tuple(policy.parameters.items())] = table
-    return sweep, boil
-
-
-def _tables(sweep: Sweep) -> list[Floats | None]:
-    """Return what each policy has learnt, in their order: its key there is a function, which is another elsewhere."""
-    learnt = {} if sweep.calibration is None else sweep.calibration.tables
-    return [learnt.get((policy.calibrate, tuple(policy.parameters.items()))) for policy in sweep.plan.policies]
+def unpacked(own: bytes, large: Sequence[Any]) -> Any:
+    """Return the errand of its own part and what the others hold."""
+    return _Unpacker(own, large).load()
 
 
 def _code(policy: Policy) -> str:
@@ -114,6 +93,9 @@ class _Packer(pickle.Pickler):
         """Say how to make what pickle cannot, or should not, take as it is."""
         if isinstance(found, Policy):
             return SentPolicy.opened, (SentPolicy.of(found),)
+        if isinstance(found, Engine) and ".py:" in found.drafts:
+            path, _, rest = found.drafts.partition(".py:")
+            return _drafting, (replace(found, drafts=""), Source.read(f"{path}.py"), rest)
         if isinstance(found, MappingProxyType):
             return MappingProxyType, (dict(found),)
         if isinstance(found, Calibration) and found.tables:
@@ -142,11 +124,16 @@ class _Unpacker(pickle.Unpickler):
         return self.apart[place]
 
 
+def _drafting(engine: Engine, file: Source, rest: str) -> Engine:
+    return replace(engine, drafts=f"{file.placed()}:{rest}")
+
+
 def _same(found: Calibration) -> Calibration:
     return found
 
 
-def _pickled(found: object, apart: Sequence[object] = ()) -> bytes:
+def pickled(found: object, apart: Sequence[object] = ()) -> bytes:
+    """Pickle something, but for what travels apart."""
     file = io.BytesIO()
     packer = _OwnPacker(file, apart) if apart else _Packer(file, protocol=pickle.HIGHEST_PROTOCOL)
     packer.dump(found)

@@ -1,6 +1,6 @@
-"""What a machine does that is asked for a cell: see that it is the same lapsbench, open the parts, replay.
+"""What a machine does that is asked for a task: see that it is the same lapsbench, open the parts, do it.
 
-A process opens a part once and keeps it for later cells. The first one of a machine to replay anything compiles the
+A process opens a part once and keeps it for later tasks. The first one of a machine to replay anything compiles the
 simulator, and the others wait for it: a hundred would take as many minutes of its cores.
 """
 
@@ -26,21 +26,15 @@ from lapsbench.errors import LapsbenchError
 from lapsbench.machines.parcel import unpacked
 from lapsbench.machines.sources import as_typed
 from lapsbench.replay import ROOMS, code_key
-from lapsbench.sim.alone import solo
-from lapsbench.sim.prepare import workload
-from lapsbench.sim.setup import set_up
-from lapsbench.traces.shape import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from lapsbench.sim.sweep import Cell, Sweep
-
 COMPILING_S = 600
 """So long a process waits for another that compiles, and then compiles for itself."""
-BESIDE = ("machines", "metrics", "store", "boiling.py", "schema.py")
+BESIDE = ("machines", "metrics", "store", "tuning", "boiling.py", "schema.py")
 """What a cell's numbers and file depend on beside its outcome."""
-PARTS, SWEEPS = 16, 8
+PARTS, ERRANDS = 32, 8
 """Held ready at a time."""
 _lock = threading.RLock()
 _ready: set[str] = set()
@@ -58,18 +52,18 @@ def home() -> dict[str, str]:
     }
 
 
-def run(theirs: dict[str, str], keys: tuple[str, ...], number: int, *parts: Any) -> Any:
-    """Return what is to be had of a sweep's cell, or the `LapsbenchError` that it is.
+def run(theirs: dict[str, str], keys: tuple[str, ...], task: bytes, *parts: Any) -> Any:
+    """Return what an errand's task returns, or the `LapsbenchError` that it is.
 
     Args:
         theirs: `home` of who asks.
         keys: of the parts.
-        number: of the cell.
+        task: pickled.
         parts: of `parcel.packed`, as buffers or files.
     """
     try:
         _check_home(theirs)
-        return _outcome(keys, number, parts)
+        return _outcome(keys, task, parts)
     except LapsbenchError as error:
         return LapsbenchError(as_typed(error.what), where=as_typed(error.where), hint=error.hint)
     except MemoryError:
@@ -88,27 +82,19 @@ def _here() -> str:
     return f"worker {socket.gethostname()} (process {os.getpid()})"
 
 
-def _outcome(keys: tuple[str, ...], number: int, parts: tuple[Any, ...]) -> Any:
+def _outcome(keys: tuple[str, ...], task: bytes, parts: tuple[Any, ...]) -> Any:
     with _lock:
         large = [_parts.get(key, partial(_loaded, part)) for key, part in zip(keys[1:], parts[1:], strict=True)]
         try:
-            sweep, boil = _sweeps.get("".join(keys), lambda: unpacked(_content(parts[0]), large))
+            errand = _errands.get("".join(keys), lambda: unpacked(_content(parts[0]), large))
+            wanted = pickle.loads(task)  # noqa: S301 - from who may run anything here anyway
         except LapsbenchError as error:
             raise LapsbenchError(error.what, where=f"{_here()}: {error.where}", hint=error.hint) from error
-        cell = sweep.plan.cells[number]
-        if sweep.plan.engine.rules not in _ready:
+        if errand.rules not in _ready:
             with _compiling():
-                _replay_one_request(sweep, cell)
-            _ready.add(sweep.plan.engine.rules)
-    return boil(sweep.result(cell))
-
-
-def _replay_one_request(sweep: Sweep, cell: Cell) -> None:
-    plan = sweep.plan
-    work = workload(cut(plan.trace, limit=1), plan.profile, plan.engine, plan.predictor, cell.seed)
-    single = solo(work, plan.engine, sweep.costs)
-    work, setup = set_up(work, plan.engine, cell.policy, single, sweep.calibration, 1.0)
-    sweep.replay(work, plan.engine, cell.policy, sweep.costs, setup)
+                errand.warm(wanted)
+            _ready.add(errand.rules)
+    return errand.do(wanted)
 
 
 @contextlib.contextmanager
@@ -131,7 +117,7 @@ def _content(part: Any) -> Any:
 
 
 def _loaded(part: Any) -> Any:
-    return pickle.loads(_content(part))  # noqa: S301 - from who may run anything here anyway
+    return pickle.loads(_content(part))  # noqa: S301 - as above
 
 
 class _Held:
@@ -149,4 +135,4 @@ class _Held:
         return found
 
 
-_parts, _sweeps = _Held(PARTS), _Held(SWEEPS)
+_parts, _errands = _Held(PARTS), _Held(ERRANDS)

@@ -25,6 +25,7 @@ from lapsbench.errors import LapsbenchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
     from lapsbench.core import Calibration, Floats, Oracle
 
@@ -230,16 +231,11 @@ def in_file(path: Path, function: str, flag: str, kind: type[Any]) -> Any:
         UsageError: no such file, or no such name in it.
         LapsbenchError: the file does not import.
     """
-    where = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    spec = importlib.util.spec_from_file_location(f"lapsbench_policy_{path.stem}_{where}", path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file():
         raise UsageError(f"no such file {str(path)!r}", where=flag, hint="the path of a Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where Numba looks for it when it loads what an earlier process compiled
     try:
-        spec.loader.exec_module(module)
+        module = _module(path, path.resolve(), path.read_bytes())
     except (Exception, SystemExit) as error:  # a user's file may raise anything
-        del sys.modules[spec.name]
         raise LapsbenchError(
             f"does not import: {type(error).__name__}: {error}", where=str(path), hint=f"python {path}"
         ) from error
@@ -248,6 +244,23 @@ def in_file(path: Path, function: str, flag: str, kind: type[Any]) -> Any:
         known = ", ".join(k for k, v in vars(module).items() if inspect.isfunction(v) or isinstance(v, kind))
         raise UsageError(f"{path} has no {function!r}", where=flag, hint=f"one of: {known or 'none defined'}")
     return found
+
+
+@cache  # as long as it stays as it is, what was compiled of it is of use
+def _module(path: Path, place: Path, _text: bytes) -> ModuleType:
+    """Run a user's file."""
+    where = hashlib.sha256(str(place).encode()).hexdigest()[:12]
+    spec = importlib.util.spec_from_file_location(f"lapsbench_policy_{path.stem}_{where}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where Numba looks for it when it loads what an earlier process compiled
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
+    return module
 
 
 def _as_policy(found: object, where: str) -> Policy:

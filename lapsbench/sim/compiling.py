@@ -1,4 +1,4 @@
-"""Tells when Numba compiles the simulator: what it finds on disk is silent, and so is a policy's tenth of a second."""
+"""Has the simulator compiled, and tells of it: what is on disk is silent, and so is a policy's tenth of a second."""
 
 from __future__ import annotations
 
@@ -7,8 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 from numba.core import event
 
+from lapsbench.sim import kernel
+from lapsbench.sim.alone import solo
+from lapsbench.sim.prepare import workload
+from lapsbench.sim.setup import set_up
+from lapsbench.traces.shape import cut
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from lapsbench.core import Calibration, Engine, Policy, Profile, Trace
+    from lapsbench.policies.predictors import Predictor
+    from lapsbench.sim.cost import StepCosts
+
+
+def replay_one(
+    trace: Trace,
+    profile: Profile,
+    engine: Engine,
+    predictor: Predictor,
+    policy: Policy,
+    costs: StepCosts,
+    calibration: Calibration | None,
+) -> None:
+    """Replay the first request alone: then all is compiled that replaying more of them takes."""
+    work = workload(cut(trace, limit=1), profile, engine, predictor, 0)
+    work, setup = set_up(work, engine, policy, solo(work, engine, costs), calibration, 1.0)
+    kernel.replay(work, engine, policy, costs, setup)
 
 
 @contextmanager

@@ -118,7 +118,15 @@ def table_of(policy: Policy, calibration: Calibration) -> Floats:
         return np.zeros(TABLE)
     key = policy.calibrate, tuple(policy.parameters.items())
     if key not in calibration.tables:
-        calibration.tables[key] = policy.calibrate(calibration, policy.parameters)
+        where, hint = f"policy {policy.name!r}", "mending its calibrate function"
+        try:
+            table = np.asarray(policy.calibrate(calibration, policy.parameters), np.float64)
+        except Exception as error:  # a user's function may raise anything
+            what = f"cannot learn from the sample: {type(error).__name__}: {error}"
+            raise LapsbenchError(what, where=where, hint=hint) from error
+        if table.shape != (TABLE,):
+            raise LapsbenchError(f"learns a table of shape {table.shape}, not ({TABLE},)", where=where, hint=hint)
+        calibration.tables[key] = table
     return calibration.tables[key]
 
 

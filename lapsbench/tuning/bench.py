@@ -15,16 +15,16 @@ from lapsbench.core import CALIBRATION
 from lapsbench.metrics.summary import summarize
 from lapsbench.metrics.warmup import backlog_s, warmup_cut
 from lapsbench.policies.binding import compiled
-from lapsbench.policies.registry import find
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
+from lapsbench.sim.compiling import replay_one
 from lapsbench.sim.cost import step_costs
 from lapsbench.sim.prepare import at_capacity, calibration, workload
 from lapsbench.sim.setup import set_up
 from lapsbench.sim.today import today
 
 if TYPE_CHECKING:
-    from lapsbench.core import Calibration, Engine, Profile, Trace, Workload
+    from lapsbench.core import Calibration, Engine, Policy, Profile, Trace, Workload
     from lapsbench.metrics.slo import Slo
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.policies.predictors import Predictor
@@ -85,31 +85,30 @@ class Bench:
         self.fcfs_p99_s = found.p99_s
         return found
 
-    def cells(self, engine: Engine, policy: str, look: Look) -> tuple[CellSummary, ...]:
-        """Replay a setting: a cell for every seed of the look."""
-        found, ready = find(policy), self._ready(engine)
-        compiled(found)
-        learns = CALIBRATION in found.knows or found.calibrate is not None
-        sample = self._learnt(engine, ready) if learns else None
-        cells = []
-        for seed in look.seeds:
-            base, cut = self._work(look, seed)
-            single = solo(base, engine, ready.costs)
-            work, setup = set_up(base, engine, found, single, sample, self.fcfs_p99_s)
-            outcome = kernel.replay(work, engine, found, ready.costs, setup)
-            cells.append(
-                summarize(
-                    work.arrival_s,
-                    work.output_tokens,
-                    outcome,
-                    policy=policy,
-                    load=None,
-                    seed=seed,
-                    warmup=cut,
-                    slo=self.slo,
-                )
-            )
-        return tuple(cells)
+    def cell(self, engine: Engine, policy: Policy, spec: str, look: Look, seed: int) -> CellSummary:
+        """Replay a setting on one seed of a look; `spec`: what its policy is called."""
+        compiled(policy)
+        ready, (base, cut) = self._ready(engine), self._work(look, seed)
+        sample = self._learnt(engine, ready, policy)
+        single = solo(base, engine, ready.costs)
+        work, setup = set_up(base, engine, policy, single, sample, self.fcfs_p99_s)
+        outcome = kernel.replay(work, engine, policy, ready.costs, setup)
+        return summarize(
+            work.arrival_s,
+            work.output_tokens,
+            outcome,
+            policy=spec,
+            load=None,
+            seed=seed,
+            warmup=cut,
+            slo=self.slo,
+        )
+
+    def warm(self, engine: Engine, policy: Policy, look: Look) -> None:
+        """Replay one request of a look, so that all is compiled."""
+        ready = self._ready(engine)
+        sample = self._learnt(engine, ready, policy)
+        replay_one(look.trace, self.profile, engine, self.predictor, policy, ready.costs, sample)
 
     def _ready(self, engine: Engine) -> _Ready:
         with self._lock:
@@ -119,7 +118,10 @@ class Bench:
                 self._engines[engine] = _Ready(step_costs(self.profile, engine), [])
             return self._engines[engine]
 
-    def _learnt(self, engine: Engine, ready: _Ready) -> Calibration | None:
+    def _learnt(self, engine: Engine, ready: _Ready, policy: Policy) -> Calibration | None:
+        """Return what a policy learns from, if it does."""
+        if CALIBRATION not in policy.knows and policy.calibrate is None:
+            return None
         with self._lock:
             if not ready.learnt:
                 found = calibration(self.profile, engine, self.predictor, ready.costs, self.history)

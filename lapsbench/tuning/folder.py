@@ -70,7 +70,10 @@ def key_of(asked: Asked, plan: Plan, space: Space) -> str:
     arrays += [] if bank is None else [bank.output_tokens, bank.accept_runs]
     arrays += [] if bank is None or bank.drafted is None else [bank.drafted]
     question = [asked.minimize, [each.text for each in asked.over], [each.text for each in asked.limits]]
-    own = [policy.file and Path(policy.file).read_text("utf-8") for policy in space.policies_tried()]
+    own = [
+        each.file and Path(each.file).read_text("utf-8")
+        for each in (*space.policies_tried(), *space.controllers_tried())
+    ]
     scenario = asked.scenario.model_dump(mode="json")
     return content_key(code_key(ROOMS), optuna.__version__, scenario, question, own, *arrays)
 

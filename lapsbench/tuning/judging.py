@@ -1,9 +1,8 @@
-"""Replays settings and judges them against today's: what a trial is, and what the proof is made of."""
+"""Judges settings against today's: what a trial is, and what the proof is made of."""
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from lapsbench.metrics.comparison import Comparison
     from lapsbench.metrics.summary import CellSummary
     from lapsbench.tuning.asked import Asked
-    from lapsbench.tuning.bench import Bench
     from lapsbench.tuning.limits import Judged
+    from lapsbench.tuning.shots import Replays
     from lapsbench.tuning.space import Setting, Space
     from lapsbench.tuning.traffic import Look, Traffic
     from lapsbench.tuning.trials import Phase
@@ -34,21 +33,20 @@ class Judge:
     asked: Asked
     space: Space
     traffic: Traffic
-    bench: Bench
+    replays: Replays
     _references: dict[str, Mapping[str, Cells]] = field(default_factory=dict)
 
     def cells(self, setting: Setting, look: Look) -> Cells:
         """Replay a setting on a look, a cell a seed."""
-        return self.bench.cells(self.space.engine(setting), setting.policy, look)
+        return self.replays.all([(setting, look)])[0]
 
     def references(self, look: Look) -> Mapping[str, Cells]:
         """Return the cells of today's setting, and of fcfs on its engine, replayed once."""
         if look.name not in self._references:
-            today, began = self.space.today, time.monotonic()
-            cells = self.cells(today, look)
-            fcfs = cells if today.policy == PLAIN else self.cells(today.under(PLAIN), look)
-            self.asked.budget.took(look.requests * (1 + (fcfs is not cells)), time.monotonic() - began)
-            self._references[look.name] = {"today": cells, "fcfs": fcfs}
+            today = self.space.today
+            wanted = [today] if today.policy == PLAIN else [today, today.under(PLAIN)]
+            found = self.replays.all([(each, look) for each in wanted])
+            self._references[look.name] = {"today": found[0], "fcfs": found[-1]}
         return self._references[look.name]
 
     def change(self, cells: Cells, others: Cells) -> Comparison:
@@ -63,10 +61,10 @@ class Judge:
         """Return what is minimised; None where requests were left unfinished: those were the slowest."""
         return None if any(cell.unfinished for cell in cells) else pooled(cells, self.asked.minimize).value
 
-    def trial(self, setting: Setting, number: int, phase: Phase) -> Trial:
-        """Try a setting on the look of that number."""
+    def trial(self, setting: Setting, number: int, phase: Phase, cells: Cells) -> Trial:
+        """Judge a setting by its cells on the look of that number."""
         look = self.traffic.looks[number]
-        cells, today = self.cells(setting, look), self.references(look)["today"]
+        today = self.references(look)["today"]
         worth = self.change(cells, today)
         return Trial(
             phase=phase,

@@ -114,6 +114,11 @@ def policy_of(spec: str, where: str) -> Policy:
     return found
 
 
+def named(policy: Policy) -> str:
+    """Return a policy as `--over` names it, without constants."""
+    return f"{policy.file}:{policy.function}" if policy.file else policy.name
+
+
 def _dimension(text: str) -> Dimension:
     left, equals, right = (part.strip() for part in text.partition("="))
     if not (left and equals and right):
@@ -144,11 +149,11 @@ def _constant(text: str, name: str, parameter: str, right: str, where: str) -> D
         known = ", ".join(found.parameters) or "none"
         raise UsageError(f"{found.name} has no parameter {parameter!r}", where=where, hint=f"one of: {known}")
     if ends := _range(right, where):
-        return Dimension(text, key, found.name, low=ends[0], high=ends[1])
+        return Dimension(text, key, named(found), low=ends[0], high=ends[1])
     values = [_number(each) for each in _choices(right, where)]
     if not all(math.isfinite(value) for value in values):
         raise UsageError(f"{right!r} are not numbers", where=where, hint=f"{name}:{parameter}=1|2, or 1..2")
-    return Dimension(text, key, found.name, choices=tuple(values))
+    return Dimension(text, key, named(found), choices=tuple(values))
 
 
 def _range(right: str, where: str) -> tuple[float, float] | tuple[()]:

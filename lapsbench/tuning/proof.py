@@ -105,14 +105,14 @@ def proven(judge: Judge, found: Chosen) -> Proof:
     """Replay what was chosen on held-out traffic, beside today's setting and its rivals."""
     today, best, trial = judge.space.today, found.setting, found.trial
     whole, held = judge.traffic.whole, judge.traffic.held_out
-    there, here, cells = judge.references(whole)["today"], judge.references(held)["today"], judge.cells(best, held)
+    there, here = judge.references(whole)["today"], judge.references(held)["today"]
+    others = [other for other in map(best.under, RIVALS) if other.key not in (best.key, today.key)]
+    cells, *theirs = judge.replays.all([(each, held) for each in (best, *others)])
     compared = comparison_of(trial, today.policy, judge.asked.minimize)
-    rivals = []
-    for policy in RIVALS:
-        other = best.under(policy)
-        if other.key not in (best.key, today.key):
-            theirs = judge.cells(other, held)
-            rivals.append(Rival(policy, judge.change(cells, theirs), judge.limits(theirs, held)))
+    rivals = [
+        Rival(other.policy, judge.change(cells, found), judge.limits(found, held))
+        for other, found in zip(others, theirs, strict=True)
+    ]
     return Proof(
         today,
         best,

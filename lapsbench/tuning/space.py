@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench.drafting import drafting_of
 from lapsbench.drafts.registry import FIXED
+from lapsbench.drafts.registry import find as controller
 from lapsbench.engines import engine_of, misplaced
 from lapsbench.errors import UsageError
 from lapsbench.policies.registry import find, spec_of
 from lapsbench.policies.uses import wants_today
 from lapsbench.schedules import BY_BATCH, written
 from lapsbench.sim.best_drafts import ceiling, flat, schedule
-from lapsbench.tuning.over import FLAG, policy_of
+from lapsbench.tuning.over import FLAG, named, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from optuna import Trial
 
-    from lapsbench.core import Engine, Policy, Profile
+    from lapsbench.core import Controller, Engine, Policy, Profile
     from lapsbench.scenario import Scenario
     from lapsbench.tuning.over import Dimension, Value
 
@@ -98,8 +99,8 @@ class Space:
                 chosen[each.key] = each.suggest(trial)
         found = find(spec)
         for each in self.constants:
-            if each.policy == found.name and not _says(spec, each.key):
-                spec = f"{spec}{',' if ':' in spec.removeprefix(_named(spec)) else ':'}{each.key}={each.suggest(trial)}"
+            if each.policy == named(found) and not _says(spec, each.key):
+                spec = _saying(spec, each.key, str(each.suggest(trial)))
         return self._setting(spec, chosen)
 
     def starts(self) -> Iterator[dict[str, Value]]:
@@ -112,6 +113,23 @@ class Space:
     def policies_tried(self) -> list[Policy]:
         """Return every policy, without the constants that vary."""
         return [find(spec) for spec in self.specs]
+
+    @property
+    def most_drafts(self) -> int:
+        """The most drafts a round that may be tried."""
+        if any(BY_BATCH in each.choices for each in self.settings):
+            return ceiling(self.profile)
+        return max(
+            self.engine(self.today).draft_tokens,
+            *(int(end) for each in self.settings if each.key == "draft_tokens" for end in each.ends),
+            0,
+        )
+
+    def controllers_tried(self) -> list[Controller]:
+        """Return every controller of drafts."""
+        varied = [each.choices for each in self.settings if each.key == "drafts"]
+        names = varied[0] if varied else (self.base.drafts or FIXED,)
+        return [controller(str(each)) for each in names if each != FIXED]
 
     def engine(self, setting: Setting) -> Engine:
         """Return the engine of a setting."""
@@ -135,7 +153,7 @@ class Space:
         found = find(spec)
         if not self.patience_s or PATIENCE not in found.parameters or not wants_today(found):
             return spec_of(found) if not found.file else spec
-        return f"{spec}{',' if ':' in spec else ':'}{PATIENCE}={self.patience_s:.3g}"
+        return _saying(spec, PATIENCE, f"{self.patience_s:.3g}")
 
     def _schedule(self, max_batch: int) -> str:
         """Return the best drafts by batch; for vLLM without bands of context, which it does not know."""
@@ -147,7 +165,7 @@ class Space:
     def _check(self) -> None:
         for spec in self.specs:
             policy_of(spec, f"{FLAG} policy={spec}" if self.policies else "--today")
-        names = {find(spec).name for spec in self.specs}
+        names = {named(find(spec)) for spec in self.specs}
         for each in self.constants:
             if each.policy not in names:
                 hint = f"{FLAG} policy={each.policy}|..., or leaving it out"
@@ -192,6 +210,11 @@ def _named(spec: str) -> str:
     """Return the part of a policy's spec that names it: a file's has a colon of its own."""
     head, py, rest = spec.partition(".py:")
     return f"{head}{py}{rest.partition(':')[0]}" if py else spec.partition(":")[0]
+
+
+def _saying(spec: str, parameter: str, value: str) -> str:
+    """Return a spec with one more parameter."""
+    return f"{spec}{',' if ':' in spec.removeprefix(_named(spec)) else ':'}{parameter}={value}"
 
 
 def _says(spec: str, parameter: str) -> bool:

@@ -76,17 +76,21 @@ class TrialsFile:
         self._written = time.monotonic()
 
     def known(self, setting: Setting, look: int) -> Trial | None:
-        """Return a trial that an earlier command finished."""
+        """Return a trial that is finished, by this command or an earlier one."""
         return self._known.get((setting.key, look))
 
-    def add(self, trial: Trial) -> None:
-        """Keep a finished trial; writing the file for each would take ever longer."""
-        self.rows.append(trial)
+    def keep(self, trial: Trial) -> None:
+        """Keep a trial as it is finished; writing the file for each would take ever longer."""
+        self._known[trial.setting, trial.look] = trial
         if time.monotonic() > self._written + EVERY_S:
             self.flush()
 
+    def add(self, trial: Trial) -> None:
+        """Give a finished trial its place among those that were asked for."""
+        self.rows.append(trial)
+
     def flush(self) -> None:
-        """Write what there is; those of an earlier command that may still be asked for stay there."""
+        """Write what there is; those that are yet to be given a place, or may still be asked for, come last."""
         asked = {(each.setting, each.look) for each in self.rows}
         self._write([*self.rows, *(each for key, each in self._known.items() if key not in asked)])
         self._written = time.monotonic()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from joblib import Parallel, delayed
-
+from lapsbench.acceptance.cut import remark as cut_short
 from lapsbench.errors import UsageError
 from lapsbench.metrics.choice import PLAIN, keeps_up
 from lapsbench.planning import plan, settled
@@ -22,8 +20,10 @@ from lapsbench.tuning.bench import Bench
 from lapsbench.tuning.choosing import FINALISTS, beats, chosen, closest, finalists, matters
 from lapsbench.tuning.folder import TuneFolder, key_of
 from lapsbench.tuning.judging import Judge
+from lapsbench.tuning.over import named
 from lapsbench.tuning.proof import RIVALS, Chosen, Proof, Rival, proven
 from lapsbench.tuning.search import search
+from lapsbench.tuning.shots import Replays
 from lapsbench.tuning.space import PATIENCE, Space
 from lapsbench.tuning.traffic import split
 from lapsbench.tuning.trials import Trial, TrialsFile
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from lapsbench.machines.machines import Machines
     from lapsbench.sim.sweep import Plan
     from lapsbench.tuning.asked import Asked
     from lapsbench.tuning.space import Setting
@@ -76,7 +77,6 @@ class Tuner:
             self._measure_patience()
             for policy in (*self.space.policies_tried(), *map(find, RIVALS)):
                 compiled(policy)
-            self.judge = Judge(asked, self.space, self.traffic, self.bench)
             self.close = held.pop_all().close
 
     def run(
@@ -84,18 +84,30 @@ class Tuner:
         jobs: int = 1,
         say: Callable[[str], None] = lambda _: None,
         progress: Callable[[float], None] | None = None,
+        machines: Machines | None = None,
     ) -> Proof:
-        """Search, and prove what was found; what an earlier command has tried is not tried again."""
+        """Search, and prove what was found; what an earlier command has tried is not tried again.
+
+        Args:
+            jobs: cells at a time.
+            say: told what is being done.
+            progress: told what share of the budget is spent.
+            machines: who replays the cells in place of this process.
+        """
         tell = progress or (lambda _: None)
-        looks = self.traffic.looks
+        looks, budget = self.traffic.looks, self.asked.budget
+        replays = Replays(self.space, self.traffic, self.bench, budget, jobs, machines)
+        self.judge = Judge(self.asked, self.space, self.traffic, replays)
 
         def evaluate(settings: Sequence[Setting], look: int) -> list[Trial]:
             found: list[Trial] = []
-            for start in range(0, len(settings), jobs):
-                group = list(settings[start : start + jobs])
+            # time is looked at in between; how many trials are left is known beforehand
+            at_a_time = replays.at_a_time if budget.trials is None else len(settings) or 1
+            for start in range(0, len(settings), at_a_time):
+                group = list(settings[start : start + at_a_time])
                 allowed = self._allowed(group, looks[look])
-                found += self._evaluate(group[:allowed], look, "search", jobs)
-                tell(self.asked.budget.share(len(self.trials.rows)))
+                found += self._evaluate(group[:allowed], look, "search")
+                tell(budget.share(len(self.trials.rows)))
                 if allowed < len(group):
                     break
             return found
@@ -103,8 +115,8 @@ class Tuner:
         say("searching")
         tried = search(self.space, len(looks), evaluate, self.asked.scenario.seed)
         say("looking at the best in full")
-        self._evaluate([tried[key] for key in finalists(self.trials.rows, len(looks))], len(looks) - 1, "final", jobs)
-        best = self._chosen(tried, jobs)
+        self._evaluate([tried[key] for key in finalists(self.trials.rows, len(looks))], len(looks) - 1, "final")
+        best = self._chosen(tried)
         self.trials.settle()
         say("replaying held-out traffic")
         today = self.space.today
@@ -117,6 +129,7 @@ class Tuner:
         """What to say beside the result."""
         found = [f"note: {note}" for note in self.plan.trace.notes]
         found += [self.folder.remark] if self.folder.remark else []
+        found += cut_short(self.plan.profile, self.space.most_drafts)
         if self.trials.resumed:
             found.append(f"resumed: {self.trials.resumed} of {len(self.trials.rows)} trials were already there")
         return found
@@ -130,28 +143,25 @@ class Tuner:
         ]
         return room.index(False) if False in room else len(group)
 
-    def _evaluate(self, settings: Sequence[Setting], look: int, phase: Phase, jobs: int) -> list[Trial]:
+    def _evaluate(self, settings: Sequence[Setting], look: int, phase: Phase) -> list[Trial]:
         """Try settings side by side, unless they are known; what is finished is on disk in seconds."""
-        known = {each.key: self.trials.known(each, look) for each in settings}
-        new = [each for each in settings if known[each.key] is None]
+        new = [each for each in settings if self.trials.known(each, look) is None]
         here = self.traffic.looks[look]
         if new:
-            self.judge.references(here)  # before several ask for them at once
-        began = time.monotonic()
-        tasks = (delayed(self.judge.trial)(each, look, phase) for each in new)
+            self.judge.references(here)  # which may be among them
+        with closing(self.judge.replays.each([(each, here) for each in new])) as done:
+            for number, cells in done:
+                self.trials.keep(self.judge.trial(new[number], look, phase, cells))
+        self.trials.resumed += len(settings) - len(new)
         results = []
-        with closing(Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks)) as done:
-            for setting in settings:
-                old = known[setting.key]
-                trial = next(done) if old is None else replace(old, phase=phase)
-                self.trials.resumed += old is not None
-                self.trials.add(trial)
-                results.append(trial)
-            next(done, None)  # lets joblib end as it wants to
-        self.asked.budget.took(len(new) * here.requests, time.monotonic() - began)
+        for setting in settings:
+            trial = self.trials.known(setting, look)
+            assert trial is not None  # noqa: S101 - there by now
+            results.append(replace(trial, phase=phase))
+            self.trials.add(results[-1])
         return results
 
-    def _chosen(self, tried: Mapping[str, Setting], jobs: int) -> Chosen | None:
+    def _chosen(self, tried: Mapping[str, Setting]) -> Chosen | None:
         """Choose among what was looked at in full; where the policy makes no difference, fcfs in its place."""
         last, whole = len(self.traffic.looks) - 1, self.traffic.whole
         growing = not keeps_up(self.judge.references(whole)["today"], math.inf)
@@ -163,8 +173,8 @@ class Tuner:
             return Chosen(setting, found)
         plain = setting.under(PLAIN)
         there = [each for each in self.trials.rows if (each.setting, each.look) == (plain.key, last)]
-        (trial,) = there or self._evaluate([plain], last, "final", jobs)
-        change = self.judge.change(self.judge.cells(setting, whole), self.judge.cells(plain, whole))
+        (trial,) = there or self._evaluate([plain], last, "final")
+        change = self.judge.change(*self.judge.replays.all([(setting, whole), (plain, whole)]))
         if matters(change) or trial.beyond or not beats(trial):
             return Chosen(setting, found)
         return Chosen(plain, trial, Rival(setting.policy, change, found.limits))
@@ -173,7 +183,7 @@ class Tuner:
         """Find the patience of policies that were given none: a setting that is to be run needs a number."""
         constants = [each for each in self.space.constants if each.key == PATIENCE]
         varied = {each.policy for each in constants if min(map(float, each.ends)) > 0}
-        left = [policy for policy in self.space.policies_tried() if policy.name not in varied]
+        left = [policy for policy in self.space.policies_tried() if named(policy) not in varied]
         asking = [policy for policy in (find(self.space.base.policies[0]), *left) if wants_today(policy)]
         if not asking:
             return
@@ -182,6 +192,6 @@ class Tuner:
         if not today.keeps_up:
             raise UsageError(
                 "counts its patience in today's fcfs p99, and fcfs does not keep up",
-                where=f"policy {asking[0].name}",
-                hint=f'--over "{asking[0].name}:{PATIENCE}=5..60"',
+                where=f"policy {named(asking[0])}",
+                hint=f'--over "{named(asking[0])}:{PATIENCE}=5..60"',
             )
