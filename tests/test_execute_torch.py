@@ -29,7 +29,7 @@ def room(tmp_path):
     "way",
     [
         "--draft-tokens 0 --prefill-budget 16",
-        "--draft ngram:2 --prompts texts.jsonl --clock wall",
+        "--draft ngram:2 --prompts texts.jsonl --clock wall --device cpu",
         "--draft model --on-preempt recompute",
         "--draft model --acceptance imposed --drafts ema",
     ],
@@ -52,6 +52,11 @@ def test_everybody_is_served_and_every_token_is_in_the_steps(room, way):
     [
         ("--target model", 2, "error: --engine torch: drafts, and there is nothing to draft with; try --draft MODEL"),
         ("--target model --draft-tokens 0 --batched-tokens 64", 2, "error: --batched-tokens: is a setting of the vllm"),
+        (
+            "--target model --draft-tokens 0 --device cuda",
+            2,
+            "error: --device cuda: there is none here; try",
+        ),
         ("--target . --draft-tokens 0", 1, "error: .: the folder has no config.json"),
         ("--target model --draft-tokens 0 --on-preempt swap", 2, "error: --on-preempt swap: our decoder swaps nothing"),
     ],

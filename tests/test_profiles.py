@@ -69,6 +69,15 @@ def test_a_written_profile_reads_back(tmp_path):
         assert getattr(back.bank, name).dtype == getattr(profile.bank, name).dtype
 
 
+def test_the_drafts_that_were_made_read_back(tmp_path):
+    profile = tiny()
+    drafted = np.array([3, 2, 0, 1, 3], np.uint8)
+    write_profile(tmp_path / "made", replace(profile, bank=replace(profile.bank, drafted=drafted)))
+    assert open_profile(str(tmp_path / "made")).bank.drafted.tolist() == drafted.tolist()
+    write_profile(tmp_path / "plain", profile)
+    assert open_profile(str(tmp_path / "plain")).bank.drafted is None
+
+
 def test_a_profile_may_have_costs_only(tmp_path):
     write_profile(tmp_path, replace(tiny(), bank=None))
     assert open_profile(str(tmp_path)).bank is None
@@ -151,6 +160,8 @@ BAD_ACCEPTANCE = {
     "a null run": ({"accept_runs": [[2, 1, 0], [0, None]]}, "column accept_runs, row 2: holds a null"),
     "a null run first": ({"accept_runs": [[None, 1, 0], [0, 1]]}, "column accept_runs, row 1: holds a null"),
     "negative run": ({"accept_runs": [[2, 1, -1], [0, 3]]}, "column 'accept_runs' does not read as"),
+    "drafts short": ({"drafted": [[2, 2], [3, 3]]}, "column drafted, row 1: holds 2 values for 3 output tokens"),
+    "fewer drafts": ({"drafted": [[2, 2, 2], [3, 2]]}, "column drafted, row 2: 2 is less than accept_runs somewhere"),
     "output 0": ({"output_tokens": [3, 0], "accept_runs": [[2, 1, 0], []]}, "column output_tokens, row 2: 0"),
     "prompt 0": ({"prompt_tokens": [0, 7]}, "column prompt_tokens, row 1: 0"),
     "null prompt_id": ({"prompt_id": ["a", None]}, "column prompt_id, row 2: is null"),

@@ -44,7 +44,7 @@ def execute(
     ] = None,
     prompts: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="JSONL of texts, or shipped, cut or repeated to the trace's lengths (none)."),
+        typer.Option(metavar="FILE", help="JSONL of texts, or shipped, each cut or repeated to fit (none)."),
     ] = None,
     dtype: Annotated[
         str | None, typer.Option(metavar="float32|bfloat16|float16", help="Of the weights (as stored).")

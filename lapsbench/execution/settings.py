@@ -10,6 +10,7 @@ from lapsbench.drafts.registry import FIXED
 from lapsbench.errors import UsageError
 from lapsbench.execution.wanted import is_lookup
 from lapsbench.schedules import BY_BATCH, RECORDED
+from lapsbench.vllm.models import check_lookup
 
 if TYPE_CHECKING:
     from lapsbench.execution.wanted import Accepting, Prepared, Wanted
@@ -32,6 +33,8 @@ def accepting(scenario: Scenario, wanted: Wanted, prepared: Prepared) -> Wanted:
     if scenario.draft_tokens == 0:
         return replace(wanted, acceptance="own")
     _check_drafting(scenario, wanted)
+    if wanted.engine == "vllm":
+        check_lookup(wanted.draft or "")
     against = _against_imposing(scenario, wanted, prepared)
     asked = wanted.acceptance or ("imposed" if scenario.acceptance is not None else None)
     if asked == "imposed" and against:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lapsbench.core import CALIBRATION
 from lapsbench.policies.registry import find, vllms_own
 from lapsbench.scenario import as_toml
-from lapsbench.schedules import BY_BATCH, VLLMS_KEY, VLLMS_MOST, as_vllm, parsed
+from lapsbench.schedules import BY_BATCH, RECORDED, VLLMS_KEY, VLLMS_MOST, as_vllm, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def _drafting(engine: Engine) -> dict[str, Any]:
 def _left_out(policy: Policy, engine: Engine) -> Iterator[str]:
     if "@" in engine.schedule:
         yield "vLLM's schedule knows no context, and this one does: it is not among these flags"
-    elif engine.drafts not in ("", BY_BATCH):
+    elif engine.drafts not in ("", BY_BATCH, RECORDED):
         yield f"vLLM asks no controller, so drafts do not follow {engine.drafts}"
     if any("predicted length" in each for each in policy.knows):
         yield "each request brings its predicted_tokens: docs/vllm.md"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench.errors import UsageError
 from lapsbench.profile.grid import parse_axis
+from lapsbench.vllm.models import check_lookup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,12 +70,10 @@ class Wanted:
                 raise UsageError(f"{number} is not between {least} and {most}", where=flag, hint=f"{flag} {least}")
         if self.draft and not self.draft_tokens:
             raise UsageError("says who drafts, and --draft-tokens 0 that nobody does", where="--draft", hint="K")
-        name, _, rest = self.draft.partition(":")
-        if name == "self":
+        if self.draft.partition(":")[0] == "self":
             what = "is a draft that vLLM has not"
             raise UsageError(what, where=f"--draft {self.draft}", hint="ngram:4, eagle:MODEL or a draft model")
-        if name == "ngram" and rest and not (rest.isascii() and rest.isdigit() and 0 < int(rest) < 100):
-            raise UsageError(f"{rest!r} is no number of tokens", where=f"--draft {self.draft}", hint="ngram:4")
+        check_lookup(self.draft)
         self.axes()
 
     def axes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:

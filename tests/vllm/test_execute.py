@@ -95,3 +95,63 @@ def test_a_request_that_does_not_fit_is_rejected(room):
     fits = requests["prompt_tokens"] + requests["output_tokens"] <= 100
     assert (fits == (requests["status"] == "finished")).all()
     assert requests.filter(~fits)["status"].unique().to_list() == ["rejected"]
+
+
+def replayed(flags, room):
+    """Replay in the same environment."""
+    line = [sys.executable, "-m", "lapsbench", "replay", *flags.split(), "--quiet"]
+    paths = os.pathsep.join(map(str, (ROOT, *filter(None, [os.environ.get("PYTHONPATH")]))))
+    environment = os.environ | {"PYTHONPATH": paths}
+    return subprocess.run(line, cwd=room, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_ngram_finds_now_more_now_fewer_and_a_replay_has_what_it_found(room):
+    own = "--acceptance own --draft ngram:3 --prompts texts.jsonl --policy fcfs --draft-tokens 3"
+    done = execute(f"{own} --out found", room)
+    assert done.returncode == 0, done.stderr
+    steps = pl.read_parquet(room / "found/steps.parquet").filter(pl.col("emitted") > 0)
+    assert set(steps["drafts"].unique()) >= {0, 3}
+    printed = execute(f"{own} --print-config", room)
+    assert printed.returncode == 0, printed.stderr
+    (room / "same.toml").write_text(printed.stdout)
+    again = replayed("same.toml --acceptance found --out again", room)
+    assert again.returncode == 0, again.stderr
+    assert "up to 3 draft tokens (recorded)" in " ".join(again.stdout.split())
+    real, simulated = (pl.read_parquet(room / name / "requests.parquet").sort("request") for name in ("found", "again"))
+    assert real["rounds"].to_list() == simulated["rounds"].to_list()
+    assert real["accepted_tokens"].to_list() == simulated["accepted_tokens"].to_list()
+    other = replayed(f"same.toml --acceptance found --limit {REQUESTS - 1} --out other", room)
+    assert other.stderr.startswith("error: --acceptance found: is a run of other requests than this trace's")
+
+
+@pytest.mark.parametrize("way", ["--acceptance imposed", "--acceptance own --draft model"])
+def test_drafts_go_by_vllms_own_schedule(room, way):
+    out = f"schedule-{way[-5:]}"
+    done = execute(f"{way} --policy fcfs --draft-tokens 1-2:3,3-:1 --rate 20 --out {out}", room)
+    assert done.returncode == 0, done.stderr
+    steps = pl.read_parquet(room / out / "steps.parquet").filter(pl.col("tokens") > 0)
+    sizes = steps.group_by("step").agg(pl.len().alias("size"), pl.col("drafts").max()).sort("step")
+    said = sizes.with_columns(before=pl.col("size").shift(1), gap=pl.col("step").diff())
+    told = said.filter((pl.col("drafts") > 0) & (pl.col("gap") == 1))
+    most = pl.when(pl.col("before") <= 2).then(3).otherwise(1)
+    assert len(told) > 5
+    assert told.filter(pl.col("drafts") > most).is_empty()
+    assert set(told["drafts"]) == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            "--drafts goodput",
+            "error: --drafts goodput: asks a controller, and vLLM itself has none; try",
+        ),
+        ("--draft-tokens 1-9@0-99:3,1-9@100-:1", "error: --draft-tokens: vLLM's own schedule has no bands of context"),
+        ("--device cpu", "error: --device: belongs to --engine torch; try"),
+        ("--draft ngram:x", "error: --draft ngram:x: 'x' is no number of tokens; try ngram:4"),
+    ],
+)
+def test_what_vllm_cannot_do_is_one_line(room, tmp_path, flags, said):
+    done = execute(f"--policy fcfs {flags} --out {tmp_path / 'run'}", room)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith(said)

@@ -56,6 +56,8 @@ def test_acceptance_is_the_engines_own(folder):
     assert found.bank.prompt_id.tolist() == ["p0", "p1", "p2"]
     assert found.bank.draft_tokens_max == 2
     assert (found.bank.output_tokens <= 12).all()
+    assert (found.bank.drafted >= found.bank.accept_runs).all()
+    assert len(set(found.bank.drafted.tolist())) > 1  # now more, now fewer
     assert found.provenance["draft_method"] == "ngram"
     assert found.provenance["acceptance"]["rounds"] <= int(found.bank.output_tokens.sum()) - 3
 
