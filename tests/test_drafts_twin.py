@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from drafting import CONTROLLERS, by_batch, controlled, scheduled
+from drafting import THIRD_PARTY as FILE
 from hypothesis import assume, given, seed, settings
 from hypothesis import strategies as st
 from specimens import THIRD_PARTY, VARIANTS
-from strategies import differences, scenarios
+from strategies import Scenario, constant, differences, scenarios, workload
 from vllm_cases import Ask, cases
 
-from lapsbench.core import FINISHED
+from lapsbench.core import FINISHED, Engine
 from lapsbench.policies.registry import builtin, find
 from lapsbench.sim.reference import Ideal, Vllm
 from lapsbench.sim.reference.common import accepted
@@ -62,6 +63,20 @@ def test_kernel_equals_twin_under_a_schedule_and_a_third_partys_policy(found):
 def test_kernel_equals_twin_under_a_controller(controller, rules):
     for spec in ("fcfs", "srpt", "laps-sd"):
         same(find(spec), 6, DRAWN[rules].map(lambda it: controlled(it, controller)), f"{controller} {rules}")
+
+
+@pytest.mark.parametrize("rules", ["ideal", "vllm"])
+@pytest.mark.parametrize("most", [3, 8, 12])
+def test_kernel_counts_places_as_the_twin_does_however_many_rounds_and_drafts(most, rules):
+    outputs = np.random.default_rng(most).integers(20, 90, 200).tolist()
+    work = workload([0.0] * 150 + [0.01 * i for i in range(50)], outputs, accept_runs=(0, 12, 3, 8, 1, 0, 5, 9, 2))
+    engine = Engine(max_batch=170, draft_tokens=most, rules=rules, drafts=f"{FILE}:counting")
+    scenario = Scenario(work, engine, constant(0.01, draft=0.001))
+    for spec in ("fcfs", "srpt"):
+        kernel, twin = scenario.replay(find(spec)), scenario.twin(find(spec))
+        assert not differences(kernel, twin)
+        assert np.flatnonzero(kernel.by_batch[:, 0]).max() > 127
+        assert kernel.by_drafts_s[:, most - 3 :].any()
 
 
 @pytest.mark.parametrize("spec", ["fcfs", "priority", "srpt"])

@@ -25,4 +25,5 @@ def goodput(step: Step, prior: float = 0.7, weight: float = 20) -> float:
         cost_s = step.cost_s[j]
         if tokens * best_s > most * cost_s:
             best, best_s, most = j, cost_s, tokens
+            step.scratch[0] = best  # a store keeps this a branch, which is foreseen: selects take 23 ns more a step
     return best

@@ -9,7 +9,6 @@ import numpy as np
 from lapsbench.core import (
     DRAFTED,
     DRAFTING,
-    DRAFTS_MOST,
     ON_PREEMPT,
     TALLY,
     UNLIMITED,
@@ -173,7 +172,7 @@ class Replay(Record):
                 self.own({"round_s": np.stack(rounds, axis=-1)})
         self.tally = np.zeros((engine.max_batch + 1, len(TALLY)))
         self.tally_s = np.zeros((engine.max_batch + 1, engine.draft_tokens + 1))
-        self.own({"step_view": view, "runs": np.zeros(DRAFTS_MOST + 1, np.int64)})
+        self.own({"step_view": view})
         self.own({"tally": self.tally, "tally_s": self.tally_s})
         self.own({"chosen": np.empty(engine.max_batch, np.int32)})
 

@@ -132,7 +132,6 @@ ROOMS = (  # working arrays; ranks lie beside the numbers of their jobs
     "schedule_edges",
     "schedule_drafts",
     "round_s",  # what rounds cost, by batch, context and drafts
-    "runs",  # rounds of a step, by how many drafts they accept
     "tally",  # of `core.Outcome.by_batch`
     "tally_s",  # of `core.Outcome.by_drafts_s`
     "running",

@@ -16,8 +16,11 @@ from lapsbench.sim.drafting import (
     COUNTED,
     FIXED,
     ask,
+    bits_of,
+    countable,
     fold,
     forget_who_would,
+    give_all,
     mean_of,
     note_round,
     row_of,
@@ -92,8 +95,11 @@ def run_step(control: Any, sim: Any) -> None:
     if chunks > 0:
         progress |= finish_chunks(sim)
     if sim.varies:
-        sim.step_drafted = 0 if sim.for_each else decoding * sim.drafts
-        if sim.for_each:
+        apart = sim.for_each or (sim.counts_places and not countable(sim.drafts, decoding))
+        sim.step_drafted = 0 if apart else decoding * sim.drafts
+        if apart:
+            if not sim.for_each:
+                give_all(sim, decoding)
             emit_by_request(sim, dt)
         elif sim.counts_places:
             emit_and_count(sim, dt)
@@ -200,7 +206,7 @@ def emit_by_step(sim: Any, dt: float) -> None:
 def emit_and_count(sim: Any, dt: float) -> None:
     """As `emit_by_step`, where the controller reads what was accepted by place."""
     emit(sim, dt, COUNTED)
-    sim.step_accepted = fold(sim, sim.drafts)
+    sim.step_accepted = fold(sim, sim.step_accepted)
 
 
 @jit
@@ -215,8 +221,7 @@ def emit(sim: Any, dt: float, drafting: int) -> None:
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, step, charged = sim.now_s, sim.step, sim.charged
     kept, context, drafts, asked = 0, sim.context_tokens, sim.drafts, 0
-    drafted, accepted = sim.step_drafted, np.int64(0)
-    runs = longs(sim.runs_at)
+    drafted, accepted, bits = sim.step_drafted, np.int64(0), bits_of(sim.drafts)
     for i in range(sim.in_batch):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
@@ -231,7 +236,7 @@ def emit(sim: Any, dt: float, drafting: int) -> None:
             if drafting == APART:
                 note_round(sim, view, drafts, run)
             if drafting == COUNTED:
-                runs[run] += 1
+                accepted += 1 << (run * bits)
             else:
                 accepted += run
             tokens = min(run + 1, own.output_tokens - emitted)

@@ -13,7 +13,19 @@ from lapsbench.core import FINISHED
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
 from lapsbench.sim.alone import accept_run
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
-from lapsbench.sim.drafting import ALIKE, APART, COUNTED, FIXED, fold, note_round, row_of, tally, verify_price
+from lapsbench.sim.drafting import (
+    ALIKE,
+    APART,
+    COUNTED,
+    FIXED,
+    bits_of,
+    countable,
+    fold,
+    note_round,
+    row_of,
+    tally,
+    verify_price,
+)
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
@@ -128,7 +140,7 @@ def run_step(sim: Any, step: int) -> None:
 @inlined
 def do_varying_rounds(sim: Any, dt: float, step: int, more: int) -> None:
     """As `do_rounds`, by what varies."""
-    if sim.for_each:
+    if sim.for_each or (sim.counts_places and not countable(sim.drafts, sim.rounds)):
         do_rounds_by_request(sim, dt, step, more)
     elif sim.counts_places:
         do_rounds_and_count(sim, dt, step, more)
@@ -146,7 +158,7 @@ def do_rounds_by_step(sim: Any, dt: float, step: int, more: int) -> None:
 def do_rounds_and_count(sim: Any, dt: float, step: int, more: int) -> None:
     """As `do_rounds_by_step`, where the controller reads what was accepted by place."""
     do_rounds(sim, dt, step, more, COUNTED)
-    sim.step_accepted = fold(sim, sim.drafts)
+    sim.step_accepted = fold(sim, sim.step_accepted)
 
 
 @jit
@@ -164,7 +176,7 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, drafting: int) -> None:
     running, ranks, blocks = ints(sim.running_at), floats(sim.running_rank_at), longs(sim.running_block_at)
     now_s, charged, k = sim.now_s, sim.charged, sim.drafts
     kept, context, accepted = 0, sim.context_tokens, np.int64(0)
-    changed, runs = more != k, longs(sim.runs_at)
+    changed, bits = more != k, bits_of(k)
     for i in range(sim.rounds):
         own, view = own_at(blocks[i], 0), job_at(blocks[i], 0)
         emitted = np.int64(view.emitted_tokens)
@@ -172,7 +184,7 @@ def do_rounds(sim: Any, dt: float, step: int, more: int, drafting: int) -> None:
         if drafting == APART:
             note_round(sim, view, k, run)
         if drafting == COUNTED:
-            runs[run] += 1
+            accepted += 1 << (run * bits)
         elif drafting != FIXED:
             accepted += run
         if drafting != FIXED and changed:
