@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lapsbench import __version__
+from lapsbench.acceptance import cut
 from lapsbench.boiling import Boiling, where
 from lapsbench.command import as_command
 from lapsbench.core import LARGE
@@ -67,6 +68,7 @@ class Replayer:
         self.plan, self.baseline = plan_of(scenario)
         self.resumed = 0
         self.remarks: list[str] = [compiler.remark] if compiler.remark else []
+        self.remarks += cut.remark(self.plan.profile, self.plan.engine.draft_tokens)
         self._base = _base_key(self.plan, self.rules, *self.also())
         with ExitStack() as held:
             # before anything is compiled or replayed: a bad --out should fail at once

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
+from lapsbench.acceptance.cut import cut_at
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,6 +75,12 @@ def _of_bank(bank: Bank, costs: Costs) -> Iterator[str]:
         yield f"only {len(bank)} recordings: requests will share them"
     if (bank.prompt_tokens == 1).all():
         yield "prompt lengths were not recorded: calibrated policies learn from prompts of 1 token"
+    longest, times = cut_at(bank)
+    if longest:
+        yield (
+            f"acceptance is said to be recorded to k = {bank.draft_tokens_max}, but {times:,} runs are {longest} long "
+            "and none is longer: it looks cut there"
+        )
     drafts = costs.query_tokens[costs.component == "draft"]
     if len(drafts) and int(drafts.max()) < bank.draft_tokens_max and len(np.unique(drafts)) > 1:
         yield (

@@ -114,6 +114,17 @@ class Space:
         """Return every policy, without the constants that vary."""
         return [find(spec) for spec in self.specs]
 
+    @property
+    def most_drafts(self) -> int:
+        """The most drafts a round that may be tried."""
+        if any(BY_BATCH in each.choices for each in self.settings):
+            return ceiling(self.profile)
+        return max(
+            self.engine(self.today).draft_tokens,
+            *(int(end) for each in self.settings if each.key == "draft_tokens" for end in each.ends),
+            0,
+        )
+
     def controllers_tried(self) -> list[Controller]:
         """Return every controller of drafts."""
         varied = [each.choices for each in self.settings if each.key == "drafts"]

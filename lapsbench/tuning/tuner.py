@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lapsbench.acceptance.cut import remark as cut_short
 from lapsbench.errors import UsageError
 from lapsbench.metrics.choice import PLAIN, keeps_up
 from lapsbench.planning import plan, settled
@@ -128,6 +129,7 @@ class Tuner:
         """What to say beside the result."""
         found = [f"note: {note}" for note in self.plan.trace.notes]
         found += [self.folder.remark] if self.folder.remark else []
+        found += cut_short(self.plan.profile, self.space.most_drafts)
         if self.trials.resumed:
             found.append(f"resumed: {self.trials.resumed} of {len(self.trials.rows)} trials were already there")
         return found
