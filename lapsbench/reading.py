@@ -76,11 +76,20 @@ def summary_of(saved: SavedRun, cell: SavedCell, requests: Requests, warmup: int
 
 def _large(saved: SavedRun, cell: SavedCell) -> CellSummary:
     """As `summary_of`, of more requests than are read at once."""
-    slo, (first_s, last_s) = saved.part("scenario", "slo"), saved.span_s(cell)
-    slo = Slo.parse(slo) if slo else None
-    found = Gathering(cell.policy, saved.size(cell), first_s, last_s, warmup_of(saved, cell), slo)
+    found = gathering(saved, cell, warmup_of(saved, cell))
     for each in saved.parts(cell):
         found.add(Part(each.arrival_s, each.prompt_tokens, each.output_tokens, each.outcome))
+    return gathered(saved, cell, found)
+
+
+def gathering(saved: SavedRun, cell: SavedCell, warmup: int) -> Gathering:
+    """Return what the summary of a cell is to be made of, part by part."""
+    slo, (first_s, last_s) = saved.part("scenario", "slo"), saved.span_s(cell)
+    return Gathering(cell.policy, saved.size(cell), first_s, last_s, warmup, Slo.parse(slo) if slo else None)
+
+
+def gathered(saved: SavedRun, cell: SavedCell, found: Gathering) -> CellSummary:
+    """Return the summary of a cell whose parts have all been added."""
     oracle, bounds = cell.policy in saved.part("oracles"), str(saved.manifest.get("bounds", {}).get(cell.policy, ""))
     return found.summary(load=cell.load, seed=cell.seed, oracle=oracle, bounds=bounds)
 

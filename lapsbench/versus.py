@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from lapsbench.core import FINISHED
+from lapsbench.core import LARGE
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.metrics.change import Change, Pair, change, without_blocks
+from lapsbench.pairing import identical, other_acceptance, other_work, paired_in_parts
 from lapsbench.reading import executed, summary_of, warmup_of
 from lapsbench.store.saved import SavedRun
 
@@ -21,25 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from lapsbench.metrics.gate import Gate, Outcome
-    from lapsbench.store.saved import Requests, SavedCell
+    from lapsbench.store.saved import SavedCell
 
 SHOWN = ("jct_mean_s", "jct_p99_s")
 """Metrics that are always compared, beside those of gates."""
 ALLOW = "--allow-different-work to compare them all the same, or replaying both on one trace at one --rate"
-
-FATE = (
-    "admitted_s",
-    "first_token_s",
-    "finished_s",
-    "rounds",
-    "accepted_tokens",
-    "preemptions",
-    "recomputed_tokens",
-    "status",
-    "itl_max_s",
-    "alone_s",
-)
-"""What became of a request, as fields of `core.Outcome`."""
 
 Key = tuple[str, float | None, int]
 Cells = dict[Key, "SavedCell"]
@@ -70,6 +55,7 @@ class Versus:
     Attributes:
         unpaired: cells that only one of them has.
         other_work: in which way their requests are not the same; "" if they are.
+        approximate: whether quantiles of some cells come from sketches.
         other_kind: which of them was replayed and which served for real, or on which engines; "" if both alike.
     """
 
@@ -81,6 +67,7 @@ class Versus:
     unpaired: Sequence[str]
     other_work: str
     other_kind: str = ""
+    approximate: bool = False
 
 
 def compare_runs(
@@ -106,12 +93,12 @@ def compare_runs(
     _refuse_unknown(gates, {policy for policy, _, _ in common})
     metrics = tuple(dict.fromkeys((*SHOWN, *(gate.metric for gate in gates))))
     groups: dict[tuple[str, float | None], list[Pair]] = {}
-    other_work = ""
+    different = ""
     for key in common:
         pair, other = _pair(runs, (cells[0][key], cells[1][key]), metrics)
         if other and not allow_different_work:
             raise LapsbenchError(f"are different work: {other} ({_named(key)})", where=where, hint=ALLOW)
-        other_work = other_work or other
+        different = different or other
         groups.setdefault(key[:2], []).append(pair)
         progress()
     changes = [change(pairs, metric) for pairs in groups.values() for metric in metrics]
@@ -122,8 +109,9 @@ def compare_runs(
         [Judged(gate, each, gate.judge(each)) for gate in gates for each in changes if gate.concerns(each)],
         list(_differences(*runs)),
         [*_unpaired(cells[0], cells[1], before), *_unpaired(cells[1], cells[0], after)],
-        other_work,
+        different,
         _other_kind(*runs),
+        any(pair.after.approximate for pairs in groups.values() for pair in pairs),
     )
 
 
@@ -139,49 +127,31 @@ def _pair(
     runs: tuple[SavedRun, SavedRun], cells: tuple[SavedCell, SavedCell], metrics: Sequence[str]
 ) -> tuple[Pair, str]:
     """Return a pair, and in which way its two sides are different work ("" if they are not)."""
-    sides = [run.requests(cell) for run, cell in zip(runs, cells, strict=True)]
-    engines = [run.part("engine") for run in runs]
-    own = any(run.manifest.get("executed", {}).get("acceptance") == "own" for run in runs)
-    same_k = engines[0]["draft_tokens"] == engines[1]["draft_tokens"]
-    comparable = same_k and not own and not any(map(_resumes_emit, engines))
-    other = _other_work(*sides) or (_other_acceptance(*sides) if comparable else "")
     # one cut for both: the later one
     warmup = max(warmup_of(run, cell) for run, cell in zip(runs, cells, strict=True))
+    if max(run.size(cell) for run, cell in zip(runs, cells, strict=True)) > LARGE:
+        return paired_in_parts(runs, cells, metrics, warmup, comparable=_comparable(*runs))
+    sides = [run.requests(cell) for run, cell in zip(runs, cells, strict=True)]
+    other = other_work(*sides) or (other_acceptance(*sides) if _comparable(*runs) else "")
     summaries = [summary_of(run, cell, side, warmup) for run, cell, side in zip(runs, cells, sides, strict=True)]
     without = {}
     if not other:
         outcomes = (sides[0].outcome, sides[1].outcome)
         without = without_blocks(sides[0].arrival_s, sides[0].output_tokens, outcomes, warmup, metrics)
-    return Pair(summaries[0], summaries[1], _identical(*sides), without), other
+    return Pair(summaries[0], summaries[1], identical(*sides), without), other
 
 
-def _other_work(before: Requests, after: Requests) -> str:
-    if len(before.arrival_s) != len(after.arrival_s):
-        return f"{len(before.arrival_s):,} requests and {len(after.arrival_s):,}"
-    for name in ("prompt_tokens", "output_tokens"):
-        if not np.array_equal(getattr(before, name), getattr(after, name)):
-            return f"requests differ in {name}"
-    return "" if np.array_equal(before.arrival_s, after.arrival_s) else "requests arrive at other times"
+def _comparable(*runs: SavedRun) -> bool:
+    """Whether a request takes as many rounds in both runs, if it accepts the same."""
+    engines = [run.part("engine") for run in runs]
+    own = any(run.manifest.get("executed", {}).get("acceptance") == "own" for run in runs)
+    same_k = engines[0]["draft_tokens"] == engines[1]["draft_tokens"]
+    return same_k and not own and not any(map(_resumes_emit, engines))
 
 
 def _resumes_emit(engine: Mapping[str, Any]) -> bool:
     """Whether rounds depend on the scheduler: in vLLM a recomputation emits a token, and a budget cuts drafts."""
     return bool(engine.get("rules", "ideal") != "ideal")
-
-
-def _other_acceptance(before: Requests, after: Requests) -> str:
-    """With as many drafts a round, a request takes the same rounds on the ideal engine, if it accepts the same."""
-    both = (before.outcome.status == FINISHED) & (after.outcome.status == FINISHED)
-    same = np.array_equal(before.outcome.rounds[both], after.outcome.rounds[both])
-    return "" if same else "requests accept other drafts"
-
-
-def _identical(before: Requests, after: Requests) -> bool:
-    """Whether every request fared exactly the same, down to the last bit."""
-    if _other_work(before, after):
-        return False
-    pairs = ((getattr(before.outcome, name), getattr(after.outcome, name)) for name in FATE)
-    return all(np.array_equal(mine, theirs, equal_nan=mine.dtype.kind == "f") for mine, theirs in pairs)
 
 
 def _refuse_unknown(gates: Sequence[Gate], policies: set[str]) -> None:

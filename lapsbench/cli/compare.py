@@ -12,6 +12,8 @@ from lapsbench.errors import GateError, LapsbenchError
 if TYPE_CHECKING:
     from lapsbench.versus import Versus
 
+SKETCHED = "above five million requests quantiles come from sketches: each within 0.1 %"
+
 
 def compare(
     before: Annotated[str, typer.Argument(metavar="RUN_A", help="The run to compare with.")],
@@ -44,6 +46,7 @@ def compare(
             before, after, gates, allow_different_work=allow_different_work, progress=lambda: bar.advance(task)
         )
     remark([found.other_kind] if found.other_kind else [], quiet=quiet)
+    remark([SKETCHED] if found.approximate else [], quiet=quiet)
     failed = write_text(versus_markdown(found), markdown, "--markdown") if markdown else None
     if markdown != "-":
         _print(found)

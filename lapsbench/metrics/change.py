@@ -87,7 +87,7 @@ def without_blocks(
     """Return what intervals of quantiles need from one pair of runs."""
     found = {}
     for name in metrics:
-        share = _share(name)
+        share = share_of(name)
         if share is None:
             continue
         sides = []
@@ -114,7 +114,7 @@ def _why(pairs: Sequence[Pair], metric: str, found: Interval) -> str:
     """Say why there is nothing to decide; "" where there is."""
     cells = [cell for pair in pairs for cell in (pair.before, pair.after)]
     least = min(cell.measured for cell in cells)
-    share = _share(metric)
+    share = share_of(metric)
     if BY_NAME[metric].windowed and any(cell.unfinished for cell in cells):
         return "requests were left unfinished"
     if any(pair.before.rejected != pair.after.rejected for pair in pairs):
@@ -138,7 +138,7 @@ def _verdict(found: Interval, metric: str) -> Verdict:
     return "better" if (found.high < 1) == (BY_NAME[metric].better == "lower") else "worse"
 
 
-def _share(metric: str) -> float | None:
+def share_of(metric: str) -> float | None:
     """Return the share a quantile is of, None for other statistics."""
     statistic = BY_NAME[metric].statistic
     return int(statistic[1:]) / 100 if statistic[0] == "p" and statistic[1:].isdigit() else None

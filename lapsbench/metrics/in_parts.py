@@ -44,11 +44,15 @@ class Part:
 
 def parts(arrival_s: Floats, prompt_tokens: Ints, output_tokens: Ints, outcome: Outcome) -> Iterator[Part]:
     """Cut a whole cell into parts."""
-    arrays = ["alone_s", *(each.name for each in fields(outcome) if each.name not in SCALARS)]
     for first in range(0, len(arrival_s), PART):
         rows = slice(first, first + PART)
-        mine = replace(outcome, **{name: getattr(outcome, name)[rows] for name in arrays})
-        yield Part(arrival_s[rows], prompt_tokens[rows], output_tokens[rows], mine)
+        yield Part(arrival_s[rows], prompt_tokens[rows], output_tokens[rows], rows_of(outcome, rows))
+
+
+def rows_of(outcome: Outcome, rows: slice) -> Outcome:
+    """Return what became of some of the requests; what only the whole run has stays."""
+    arrays = ["alone_s", *(each.name for each in fields(outcome) if each.name not in SCALARS)]
+    return replace(outcome, **{name: getattr(outcome, name)[rows] for name in arrays})
 
 
 def summarize_in_parts(

@@ -11,6 +11,7 @@ import numpy as np
 from lapsbench.core import FINISHED
 from lapsbench.metrics.catalog import METRICS
 from lapsbench.metrics.intervals import Sums
+from lapsbench.metrics.sketch import Sketch, between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,37 @@ def quantiles_without(values: Floats, share: float, window: Flags, warmup: int) 
     measured, block = measured[known], block[known]
     kept = (measured[block != number] for number in range(blocks if blocks > 1 else 0))
     return np.array([np.quantile(each, share) if len(each) else math.nan for each in kept])
+
+
+class WithoutBlocks:
+    """What `quantiles_without` returns, of requests that come in parts: from a sketch of each block.
+
+    Args:
+        share: of the quantile.
+        warmup: how many of the first are left out.
+        count: of all requests.
+    """
+
+    def __init__(self, share: float, warmup: int, count: int) -> None:
+        self.share, self.warmup, self.count = share, warmup, count
+        self.sketches: dict[int, Sketch] = {}
+        self.blocks = 1
+
+    def add(self, values: Floats, window: Flags, first: int) -> None:
+        """Add the next requests, the first of them being number `first`."""
+        block, self.blocks = _blocks(window, self.warmup, first, self.count)
+        measured = values[window]
+        known = np.isfinite(measured)
+        measured, block = measured[known], block[known]
+        for number in np.unique(block).tolist():
+            self.sketches.setdefault(number, Sketch()).add(measured[block == number])
+
+    def quantiles(self) -> Floats:
+        """Return the quantile with each block left out in turn."""
+        whole = sum((each.counts for each in self.sketches.values()), np.zeros_like(Sketch().counts))
+        nothing = np.zeros_like(whole)
+        kept = [self.sketches[each].counts if each in self.sketches else nothing for each in range(self.blocks)]
+        return np.array([between(whole - each, self.share) for each in kept] if self.blocks > 1 else [])
 
 
 def _blocks(window: Flags, warmup: int, first: int = 0, count: int | None = None) -> tuple[Longs, int]:

@@ -93,6 +93,14 @@ def joined(parts: Iterable[Outcome], count: int) -> Outcome:
     return replace(part, **arrays)
 
 
+def plain(column: pa.Array) -> np.ndarray[Any, Any]:
+    """Return a column as an array: a status as its place in `STATUS`, NaN for what is missing."""
+    if isinstance(column, pa.DictionaryArray):
+        return _status(column)
+    found: np.ndarray[Any, Any] = column.to_numpy(zero_copy_only=False)
+    return found
+
+
 def _status(column: pa.DictionaryArray) -> np.ndarray[Any, Any]:
     places = np.array([STATUS.index(name) for name in column.dictionary.to_pylist()], np.uint8)
     return np.asarray(places[column.indices.to_numpy()], np.uint8)

@@ -20,7 +20,7 @@ from lapsbench import schema
 from lapsbench.core import PART
 from lapsbench.errors import LapsbenchError
 from lapsbench.store.lock import writer
-from lapsbench.store.rows import SCALARS, joined, outcome_of
+from lapsbench.store.rows import SCALARS, joined, outcome_of, plain
 from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, cells_of, facts_of
 
 if TYPE_CHECKING:
@@ -162,12 +162,24 @@ class SavedRun:
 
     def parts(self, cell: SavedCell) -> Iterator[Requests]:
         """Read the requests of one cell, some after the others."""
+        return (self._requests(cell, rows) for rows in self._pieces(cell))
+
+    def _pieces(self, cell: SavedCell) -> Iterator[range | tuple[int, int]]:
         if isinstance(cell.rows, range):
-            yield from (self._requests(cell, range(group, group + 1)) for group in cell.rows)
+            yield from (range(group, group + 1) for group in cell.rows)
             return
         first, count = cell.rows
-        for start in range(first, first + count, PART):
-            yield self._requests(cell, (start, min(PART, first + count - start)))
+        yield from ((start, min(PART, first + count - start)) for start in range(first, first + count, PART))
+
+    def columns(self, cell: SavedCell, *names: str) -> Iterator[dict[str, Any]]:
+        """Read some columns of `REQUESTS` of one cell, some requests after the others; seconds that never came: NaN."""
+        for rows in self._pieces(cell):
+            with self._legibly():
+                if isinstance(rows, range):
+                    table = self._file.read_row_groups(list(rows), columns=list(names))
+                else:
+                    table = self._all.slice(*rows).select(list(names))
+                yield {name: plain(table[name].combine_chunks()) for name in names}
 
     def _requests(self, cell: SavedCell, rows: range | tuple[int, int]) -> Requests:
         with self._legibly():

@@ -1,6 +1,7 @@
 """From requests to what a plot can bear: quantiles, size classes and one busy window, cell by cell.
 
-A million requests become a few hundred points; the requests of one policy at one load are in memory at a time.
+A million requests become a few hundred points. What is drawn of one policy at one load is in memory at a time, or, of
+more than `core.LARGE` requests, a sketch of it.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lapsbench.core import LARGE
 from lapsbench.metrics.definitions import request_metrics
 from lapsbench.metrics.pool import loads, policies
+from lapsbench.metrics.sketch import Pile
 from lapsbench.reading import warmup_of
 from lapsbench.report.plots.timeline import Timeline, timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from lapsbench.core import Floats
+    from lapsbench.metrics.definitions import RequestMetrics
     from lapsbench.reading import Run
     from lapsbench.store.saved import SavedCell
 
@@ -51,12 +57,17 @@ class Curves:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pool:
-    """The measured requests of one policy at one load, all seeds together."""
+class _Measured:
+    """Measured requests of a cell that follow each other."""
 
-    values: dict[str, Floats]
+    metrics: RequestMetrics
     alone_s: Floats
-    slowdown: Floats
+    window: NDArray[np.bool_]
+
+    def of(self, quantity: str) -> Floats:
+        """Return a metric."""
+        found: Floats = getattr(self.metrics, quantity)[self.window]
+        return found
 
 
 def focus_of(run: Run) -> float | None:
@@ -75,31 +86,42 @@ def curves(run: Run, share_of_page: int = 1, progress: Callable[[], None] = lamb
         cells = [cell for cell in run.saved.cells if cell.policy == policy and cell.load == load]
         if not cells:
             continue
-        pool = _pool(run, cells, progress)
-        for quantity in QUANTITIES if load == found.focus else QUANTITIES[:1]:
-            found.distributions += _quantiles(pool.values[quantity], shares, quantity, load, policy)
-        if load == found.focus and len(pool.alone_s):
-            if edges is None:  # the same requests under every policy
-                edges = np.quantile(pool.alone_s, np.linspace(0, 1, CLASSES + 1))
-            found.slowdown += _classes(pool, edges, policy)
+        large, focus = sum(map(run.saved.size, cells)) > LARGE, load == found.focus
+        if focus and edges is None:  # the same requests under every policy
+            edges = _edges(run, cells, large=large)
+        piles = {quantity: Pile(large=large) for quantity in (QUANTITIES if focus else QUANTITIES[:1])}
+        classes = [Pile(large=large) for _ in range(CLASSES)]
+        for cell in cells:
+            for part in _measured(run, cell):
+                for quantity, pile in piles.items():
+                    pile.add(part.of(quantity))
+                if focus and edges is not None:
+                    _classify(part, edges, classes)
+            progress()
+        for quantity, pile in piles.items():
+            found.distributions += _quantiles(pile, shares, quantity, load, policy)
+        if focus and edges is not None:
+            found.slowdown += _classes(classes, edges, policy)
     found.timeline = timeline(run, found.focus)
     return found
 
 
-def _pool(run: Run, cells: list[SavedCell], progress: Callable[[], None]) -> _Pool:
-    parts: dict[str, list[Floats]] = {name: [] for name in (*QUANTITIES, "alone_s", "slowdown")}
+def _measured(run: Run, cell: SavedCell) -> Iterator[_Measured]:
+    first, cut = 0, warmup_of(run.saved, cell)
+    for requests in run.saved.parts(cell):
+        found = request_metrics(requests.arrival_s, requests.output_tokens, requests.outcome)
+        window = found.finished & (np.arange(first, first + len(found.finished)) >= cut)
+        yield _Measured(found, requests.outcome.alone_s[window], window)
+        first += len(found.finished)
+
+
+def _edges(run: Run, cells: Sequence[SavedCell], *, large: bool) -> Floats | None:
+    """Return the ends of the size classes; None where nothing was measured."""
+    pile = Pile(large=large)
     for cell in cells:
-        first, cut = 0, warmup_of(run.saved, cell)
-        for requests in run.saved.parts(cell):
-            found = request_metrics(requests.arrival_s, requests.output_tokens, requests.outcome)
-            window = found.finished & (np.arange(first, first + len(found.finished)) >= cut)
-            for name in (*QUANTITIES, "slowdown"):
-                parts[name].append(getattr(found, name)[window])
-            parts["alone_s"].append(requests.outcome.alone_s[window])
-            first += len(found.finished)
-        progress()
-    whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return _Pool(values=whole, alone_s=whole["alone_s"], slowdown=whole["slowdown"])
+        for part in _measured(run, cell):
+            pile.add(part.alone_s)
+    return np.array(pile.quantiles(np.linspace(0, 1, CLASSES + 1))) if len(pile) else None
 
 
 def _shares(points: int) -> Floats:
@@ -109,36 +131,36 @@ def _shares(points: int) -> Floats:
     return np.concatenate([body, tail])
 
 
-def _quantiles(values: Floats, shares: Floats, quantity: str, load: float | None, policy: str) -> list[Row]:
-    values = values[np.isfinite(values)]
-    if not len(values):
+def _quantiles(pile: Pile, shares: Floats, quantity: str, load: float | None, policy: str) -> list[Row]:
+    if not len(pile):
         return []
-    found = np.quantile(values, shares)
     return [
         {"quantity": quantity, "load": load, "policy": policy, "share": round(share, 4), "value": short(value)}
-        for share, value in zip(shares.tolist(), found.tolist(), strict=True)
+        for share, value in zip(shares.tolist(), pile.quantiles(shares), strict=True)
     ]
 
 
-def _classes(pool: _Pool, edges: Floats, policy: str) -> list[Row]:
-    place = np.clip(np.searchsorted(edges, pool.alone_s, side="right") - 1, 0, CLASSES - 1)
-    rows = []
-    for number in range(CLASSES):
-        mine = pool.slowdown[place == number]
-        mine = mine[np.isfinite(mine)]
-        if len(mine):
-            rows.append(
-                {
-                    "policy": policy,
-                    "class": number + 1,
-                    "mean": short(float(mine.mean())),
-                    "p99": short(float(np.quantile(mine, 0.99))),
-                    "low_s": short(float(edges[number])),
-                    "high_s": short(float(edges[number + 1])),
-                    "requests": len(mine),
-                }
-            )
-    return rows
+def _classify(part: _Measured, edges: Floats, classes: Sequence[Pile]) -> None:
+    place = np.clip(np.searchsorted(edges, part.alone_s, side="right") - 1, 0, CLASSES - 1)
+    slowdown = part.of("slowdown")
+    for number, pile in enumerate(classes):
+        pile.add(slowdown[place == number])
+
+
+def _classes(classes: Sequence[Pile], edges: Floats, policy: str) -> list[Row]:
+    return [
+        {
+            "policy": policy,
+            "class": number + 1,
+            "mean": short(pile.mean()),
+            "p99": short(pile.quantiles(np.array([0.99]))[0]),
+            "low_s": short(float(edges[number])),
+            "high_s": short(float(edges[number + 1])),
+            "requests": len(pile),
+        }
+        for number, pile in enumerate(classes)
+        if len(pile)
+    ]
 
 
 def short(value: float) -> float:

@@ -7,6 +7,7 @@ where KV memory is unlimited; where it is limited that is the most there can be,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from lapsbench.metrics.pool import policies
 if TYPE_CHECKING:
     from lapsbench.core import Engine, Floats, Longs
     from lapsbench.reading import Run
-    from lapsbench.store.saved import Requests
+    from lapsbench.store.saved import SavedCell
 
 REQUESTS = 40
 """Consecutive arrivals shown."""
@@ -51,21 +52,20 @@ def timeline(run: Run, load: float | None) -> Timeline | None:
     result = run.result
     seed = min(cell.seed for cell in result.cells)
     cells = {cell.policy: cell for cell in run.saved.cells if cell.load == load and cell.seed == seed}
-    requests = run.saved.requests(cells[result.baseline])
-    shown = _busiest(requests)
-    if not len(shown):
+    shown = _busiest(run, cells[result.baseline])
+    if not shown:
         return None
-    start_s = float(requests.arrival_s[shown[0]])
-    ends = requests.outcome.finished_s[shown]
+    bars = _rows(run, cells[result.baseline], shown)
+    start_s, ends = float(bars["arrival_s"][0]), bars["finished_s"]
     until_s = float(np.quantile(ends[np.isfinite(ends)], SHOWN)) if np.isfinite(ends).any() else start_s
-    span_s = max(until_s, float(requests.arrival_s[shown[-1]])) - start_s
+    span_s = max(until_s, float(bars["arrival_s"][-1])) - start_s
     if span_s <= 0:
         return None
     found = Timeline(seed, start_s, span_s, [], [], exact=_always_resident(result.engine))
     for policy in policies(result.cells):
-        mine = requests if policy == result.baseline else run.saved.requests(cells[policy])
-        found.bars.extend(_bars(mine, policy, shown, start_s, span_s))
-        found.states.extend(_states(mine, policy, start_s, span_s, result.engine.max_batch))
+        rows = bars if policy == result.baseline else _rows(run, cells[policy], shown)
+        found.bars.extend(_bars(rows, policy, start_s, span_s))
+        found.states.extend(_states(run, cells[policy], start_s, span_s, result.engine.max_batch))
     return found
 
 
@@ -74,24 +74,58 @@ def _always_resident(engine: Engine) -> bool:
     return engine.rules == "ideal" and engine.kv_tokens == 0
 
 
-def _busiest(requests: Requests) -> Longs:
-    """Return the indices of the arrivals that find the most requests live."""
-    served = np.flatnonzero(requests.outcome.status != REJECTED)
-    if len(served) < 2:
-        return np.empty(0, np.int64)
-    arrival_s = requests.arrival_s[served]
-    left = np.sort(requests.outcome.finished_s[served])  # NaN, never finished, sorts last
-    live = np.arange(len(served)) - np.searchsorted(left, arrival_s, side="right")
-    middle = int(np.argmax(live))
-    first = min(max(middle - REQUESTS // 2, 0), max(len(served) - REQUESTS, 0))
-    return np.asarray(served[first : first + REQUESTS])
+def _busiest(run: Run, cell: SavedCell) -> list[int]:
+    """Return the places of the arrivals that find the most requests live; 8 bytes a request are in memory."""
+    left, count = np.empty(run.saved.size(cell)), 0
+    for part in run.saved.columns(cell, "finished_s", "status"):
+        finished_s = part["finished_s"][part["status"] != REJECTED]
+        left[count : count + len(finished_s)] = finished_s
+        count += len(finished_s)
+    if count < 2:
+        return []
+    left = left[:count]
+    left.sort()  # NaN, never finished, last
+    middle, most, before = 0, -math.inf, 0
+    for part in run.saved.columns(cell, "arrival_s", "status"):
+        arrival_s = part["arrival_s"][part["status"] != REJECTED]
+        live = np.arange(before, before + len(arrival_s)) - np.searchsorted(left, arrival_s, side="right")
+        if len(live) and live.max() > most:
+            middle, most = before + int(np.argmax(live)), live.max()
+        before += len(arrival_s)
+    first = min(max(middle - REQUESTS // 2, 0), max(count - REQUESTS, 0))
+    return _places(run, cell, first)
 
 
-def _bars(requests: Requests, policy: str, shown: Longs, start_s: float, span_s: float) -> list[dict[str, Any]]:
+def _places(run: Run, cell: SavedCell, first: int) -> list[int]:
+    """Return the places of `REQUESTS` requests that were not rejected, from the `first` of them on."""
+    found: list[int] = []
+    before = served = 0
+    for part in run.saved.columns(cell, "status"):
+        mine = np.flatnonzero(part["status"] != REJECTED)
+        wanted = slice(max(first - served, 0), max(first + REQUESTS - served, 0))
+        found += (mine[wanted] + before).tolist()
+        before, served = before + len(part["status"]), served + len(mine)
+    return found
+
+
+def _rows(run: Run, cell: SavedCell, places: list[int]) -> dict[str, Any]:
+    """Return what became of a few requests."""
+    names = ("arrival_s", "admitted_s", "finished_s", "output_tokens")
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    before, wanted = 0, np.array(places)
+    for part in run.saved.columns(cell, *names):
+        size = len(part["arrival_s"])
+        mine = wanted[(wanted >= before) & (wanted < before + size)] - before
+        for name in names:
+            found[name].append(part[name][mine])
+        before += size
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def _bars(found: dict[str, Any], policy: str, start_s: float, span_s: float) -> list[dict[str, Any]]:
     rows = []
-    outcome = requests.outcome
-    for place, request in enumerate(shown.tolist(), start=1):
-        edges = (requests.arrival_s[request], outcome.admitted_s[request], outcome.finished_s[request])
+    edges_s = zip(found["arrival_s"], found["admitted_s"], found["finished_s"], strict=True)
+    for place, (edges, tokens) in enumerate(zip(edges_s, found["output_tokens"], strict=True), start=1):
         ends = [min(float(np.nan_to_num(edge, nan=np.inf)) - start_s, span_s) for edge in edges]
         for phase, low, high in zip(("waiting", "served"), ends, ends[1:], strict=False):
             if high > low:
@@ -102,20 +136,22 @@ def _bars(requests: Requests, policy: str, shown: Longs, start_s: float, span_s:
                         "phase": phase,
                         "from_s": round(low, 3),
                         "to_s": round(high, 3),
-                        "tokens": int(requests.output_tokens[request]),
+                        "tokens": int(tokens),
                     }
                 )
     return rows
 
 
-def _states(requests: Requests, policy: str, start_s: float, span_s: float, max_batch: int) -> list[dict[str, Any]]:
-    served = requests.outcome.status != REJECTED
+def _states(run: Run, cell: SavedCell, start_s: float, span_s: float, max_batch: int) -> list[dict[str, Any]]:
     instants = start_s + np.linspace(0.0, span_s, INSTANTS)
-    live = _by(requests.arrival_s[served], instants) - _by(requests.outcome.finished_s[served], instants)
+    live = np.zeros(INSTANTS, np.int64)
+    for part in run.saved.columns(cell, "arrival_s", "finished_s", "status"):
+        served = part["status"] != REJECTED
+        live += _by(part["arrival_s"][served], instants) - _by(part["finished_s"][served], instants)
     batch = np.minimum(live, max_batch)
     rows = zip((instants - start_s).tolist(), (live - batch).tolist(), batch.tolist(), strict=True)
     return [
-        {"policy": policy, "time_s": round(time_s, 3), "waiting": waiting, "batch": places}
+        {"policy": cell.policy, "time_s": round(time_s, 3), "waiting": waiting, "batch": places}
         for time_s, waiting, places in rows
     ]
 
