@@ -147,5 +147,10 @@ def _in_step(before: _Side, after: _Side) -> Iterator[tuple[Requests, Requests]]
 def _rows(found: Requests, rows: slice) -> Requests:
     if rows.start is None and rows.stop == len(found.arrival_s):
         return found
-    own = (found.arrival_s, found.prompt_tokens, found.output_tokens, found.predicted_tokens)
-    return Requests(*(each[rows] for each in own), outcome=rows_of(found.outcome, rows))
+    return Requests(
+        arrival_s=found.arrival_s[rows],
+        prompt_tokens=found.prompt_tokens[rows],
+        output_tokens=found.output_tokens[rows],
+        predicted_tokens=found.predicted_tokens[rows],
+        outcome=rows_of(found.outcome, rows),
+    )

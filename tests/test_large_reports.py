@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,13 +9,12 @@ from commands import lapsbench
 
 from lapsbench import reading, versus
 from lapsbench.core import PART
+from lapsbench.metrics.gate import parse_gate
 from lapsbench.metrics.sketch import ERROR
 from lapsbench.report.plots import curves
 from lapsbench.store import run, saved
 
 RUN = "replay --trace trace.csv --repeats 1 --policy fcfs --policy srpt --rate 0.8"
-GATES = '--fail-if "jct_p99 > +900%" --fail-if "ttft_p50 > +900%"'
-NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def small(patch):
-    for module in (reading, versus, curves):
+    for module in (versus, curves):
         patch.setattr(module, "LARGE", 1500)
     patch.setattr(saved, "PART", 700)
 
@@ -61,14 +58,25 @@ def test_a_page_in_parts_is_that_of_the_whole_within_its_error(folder, monkeypat
 
 @pytest.mark.parametrize("sides", ["a b", "b a", "a a"])
 def test_a_comparison_in_parts_is_that_of_the_whole_within_its_error(folder, monkeypatch, sides):
-    exact = lapsbench(f"compare {sides} {GATES} --markdown -", folder).fine()
+    gates = [parse_gate("ttft_p50 > +900%"), parse_gate("tpot_p90 > +900%")]
+    names = [str(folder / name) for name in sides.split()]
+    exact = versus.compare_runs(*names, gates).changes
     small(monkeypatch)
-    found = lapsbench(f"compare {sides} {GATES} --markdown -", folder).fine()
-    assert "quantiles come from sketches: each within 0.1 %" in found.err
-    assert NUMBER.sub("", found.out) == NUMBER.sub("", exact.out)
-    numbers = [[float(each.replace(",", "")) for each in NUMBER.findall(done.out)] for done in (found, exact)]
-    for mine, theirs in zip(*numbers, strict=True):
-        assert mine == pytest.approx(theirs, rel=0.02, abs=0.35)
+    found = versus.compare_runs(*names, gates).changes
+    assert len(found) == len(exact) == 8
+    for mine, theirs in zip(found, exact, strict=True):
+        assert (mine.metric, mine.policy, mine.method, mine.units) == (
+            theirs.metric,
+            theirs.policy,
+            theirs.method,
+            theirs.units,
+        )
+        assert mine.ratio == pytest.approx(theirs.ratio, rel=2.1 * ERROR)
+        for side in ("low", "high"):
+            assert getattr(mine, side) == pytest.approx(getattr(theirs, side), rel=5 * ERROR)
+    told = lapsbench(f"compare {sides}", folder).fine()
+    assert "quantiles come from sketches: each within 0.1 %" in told.err
+    assert ("identical" in told.out) == (sides == "a a")
 
 
 def test_other_work_is_refused_in_parts_too(folder, monkeypatch):

@@ -56,7 +56,6 @@ def builtin() -> Mapping[str, Controller]:
     return MappingProxyType({c.name: c for c in sorted(found, key=lambda c: (c.oracle, c.name))})
 
 
-@cache  # a file is read once: what was compiled of it stays as it is
 def find(spec: str) -> Controller:
     """Return the controller of `NAME[:key=value,...]` or `FILE.py:FUNCTION[:key=value,...]`.
 

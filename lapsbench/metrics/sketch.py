@@ -56,9 +56,15 @@ def between(counts: Longs, share: float) -> float:
     if not up_to[-1]:
         return math.nan
     rank = share * (up_to[-1] - 1)
+    below = math.floor(rank)
+    low, high = (_value(counts, up_to, each) for each in (below, math.ceil(rank)))
+    return float(low + (rank - below) * (high - low))
+
+
+def _value(counts: Longs, up_to: Longs, rank: int) -> float:
     place = int(np.searchsorted(up_to, rank, side="right"))
-    inside = (rank - (up_to[place] - counts[place]) + 0.5) / counts[place]
     low, high = _edges(np.array([place]))
+    inside = (rank - (up_to[place] - counts[place]) + 0.5) / counts[place]
     return 0.0 if place == 0 else float(low[0] + inside * (high[0] - low[0]))
 
 

@@ -70,10 +70,8 @@ def key_of(asked: Asked, plan: Plan, space: Space) -> str:
     arrays += [] if bank is None else [bank.output_tokens, bank.accept_runs]
     arrays += [] if bank is None or bank.drafted is None else [bank.drafted]
     question = [asked.minimize, [each.text for each in asked.over], [each.text for each in asked.limits]]
-    own = [
-        each.file and Path(each.file).read_text("utf-8")
-        for each in (*space.policies_tried(), *space.controllers_tried())
-    ]
+    files_named = [each.file for each in space.policies_tried()] + [each.file for each in space.controllers_tried()]
+    own = [file and Path(file).read_text("utf-8") for file in files_named]
     scenario = asked.scenario.model_dump(mode="json")
     return content_key(code_key(ROOMS), optuna.__version__, scenario, question, own, *arrays)
 
