@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lapsbench.acceptance.chosen import chosen, of_length
 from lapsbench.drafting import drafting_of, drafts_asked
 from lapsbench.engines import engine_of, resolved
 from lapsbench.errors import UsageError
@@ -118,6 +117,8 @@ def _profile(scenario: Scenario) -> tuple[Profile, tuple[str, ...]]:
     flag = "--acceptance" if length is None else "--acceptance-length"
     if k == 0:
         raise UsageError("means nothing without drafts", where=flag, hint="--draft-tokens 1 or more")
+    from lapsbench.acceptance.chosen import chosen, of_length  # noqa: PLC0415 - with all readers of acceptance
+
     with _blaming(flag):
         found = of_length(length, profile.bank, k) if length is not None else chosen(spec or "", profile.bank, k)
     provenance = {**profile.provenance, "label": f"{profile.label}; {found.label}"}
