@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.acceptance.chosen import chosen, of_length
-from lapsbench.acceptance.served import is_served
 from lapsbench.drafting import drafting_of, drafts_asked
 from lapsbench.engines import engine_of, resolved
 from lapsbench.errors import UsageError
@@ -52,8 +50,8 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
         )
     history = _history(scenario)
     profile, remarks = _profile(scenario)
-    if is_served(scenario.acceptance or ""):
-        trace = _each_its_own(trace, profile, scenario)
+    if scenario.acceptance is not None:
+        trace = _each_its_own(trace, profile, scenario.acceptance)
     if not profile.costs.has("prefill"):
         remarks = (*remarks, PREFILL_FREE)
     trace = replace(trace, notes=(*trace.notes, *remarks))
@@ -70,12 +68,16 @@ def plan(scenario: Scenario) -> tuple[Plan, str]:
     ), baseline
 
 
-def _each_its_own(trace: Trace, profile: Profile, scenario: Scenario) -> Trace:
-    """Have every request name its own recording: what it accepted when the trace was served."""
+def _each_its_own(trace: Trace, profile: Profile, acceptance: str) -> Trace:
+    """Where that is of a served run, have every request name its own recording: what it accepted there."""
+    from lapsbench.acceptance.served import is_served  # noqa: PLC0415 - with all readers of acceptance
+
+    if not is_served(acceptance):
+        return trace
     bank = profile.bank
     if bank is None or not np.array_equal(bank.prompt_tokens, trace.prompt_tokens):
         what = "is a run of other requests than this trace's"
-        where = f"--acceptance {scenario.acceptance}"
+        where = f"--acceptance {acceptance}"
         raise UsageError(what, where=where, hint="the trace, --limit and --window that it was served with")
     return replace(trace, prompt_id=bank.prompt_id)
 
@@ -133,6 +135,8 @@ def _profile(scenario: Scenario) -> tuple[Profile, tuple[str, ...]]:
     flag = "--acceptance" if length is None else "--acceptance-length"
     if k == 0:
         raise UsageError("means nothing without drafts", where=flag, hint="--draft-tokens 1 or more")
+    from lapsbench.acceptance.chosen import chosen, of_length  # noqa: PLC0415 - with all readers of acceptance
+
     with _blaming(flag):
         found = of_length(length, profile.bank, k) if length is not None else chosen(spec or "", profile.bank, k)
     provenance = {**profile.provenance, "label": f"{profile.label}; {found.label}"}

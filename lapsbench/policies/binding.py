@@ -154,7 +154,8 @@ def around_own(
     )
     around = policy.rank.__globals__ | dict(tools)
     # beyond its scratch lie the simulator's own counts; the check costs nothing where the index is a constant
-    one = njit(error_model="numpy", nogil=True, boundscheck=True)(_built(policy, tree, function.name, around))
+    as_here = njit(error_model="numpy", nogil=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    one = as_here(_built(policy, tree, function.name, around))
     settings = "; ".join(f"{name} = {nouns[-1]}.params[{i}]" for i, name in enumerate(policy.parameters)) or "pass"
     many = template.format(name=function.name, settings=settings, arguments=", ".join(names), **parts)
     return _built(policy, ast.parse(many), f"{function.name}_many", around | {"_one": one})

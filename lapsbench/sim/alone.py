@@ -12,7 +12,7 @@ import numpy as np
 from lapsbench.policies.pointers import ints, longs, octets
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.drafting import row_of, scheduled
-from lapsbench.sim.jit import jit
+from lapsbench.sim.jit import entry, jit
 from lapsbench.sim.prices import chunk_time, step_time
 from lapsbench.sim.record import Record
 from lapsbench.sim.setup import Solo
@@ -61,7 +61,7 @@ def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
     return np.int64(runs[place])
 
 
-@jit
+@entry
 def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats, first: int, last: int) -> None:
     """Fill the arrays [N] from `first` to before `last`: seconds, rounds, seconds."""
     overhead, k, nominal = step_time(sim, OVERHEAD, 1, 0.0), sim.draft_tokens, nominal_drafts(sim)

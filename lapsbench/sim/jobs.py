@@ -12,7 +12,7 @@ import numpy as np
 from lapsbench.core import FINISHED, REJECTED, UNFINISHED
 from lapsbench.policies.past import ALL, MOST, UNIT, learn, ratio
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
-from lapsbench.sim.jit import inlined, jit
+from lapsbench.sim.jit import entry, inlined, jit
 from lapsbench.sim.memory import own_at, own_of, view_of
 from lapsbench.sim.queue import enheap, lift, rerank, wait
 from lapsbench.sim.state import BLOCK_BYTES
@@ -116,7 +116,7 @@ def record(sim: Any, job: int, status: int, finished_s: float) -> None:
     octets(sim.status_at)[job] = status
 
 
-@jit
+@entry
 def record_live(sim: Any) -> None:
     """Write down what became of the jobs that were live when the replay was stopped."""
     for job in range(sim.next_request):

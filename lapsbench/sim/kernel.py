@@ -12,7 +12,8 @@ Numbers: bench/README.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from numba import from_dtype, int64
 
@@ -22,11 +23,9 @@ from lapsbench.drafts.registry import find
 from lapsbench.errors import LapsbenchError
 from lapsbench.policies.binding import RANKS_TYPE, compiled
 from lapsbench.schedules import BY_BATCH
-from lapsbench.sim.ideal.step import advance as ideal
 from lapsbench.sim.jobs import record_live
 from lapsbench.sim.record import Replay
 from lapsbench.sim.state import CROWDED, GOING, NAN_RANK, OVERRUN, SIM, STALLED
-from lapsbench.sim.vllm.step import advance as vllm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +52,7 @@ def replay(
     """
     rank, control = compiled(policy), drafts.compiled(find(engine.drafts or BY_BATCH))  # who always asks nobody
     run = Replay(work, engine, policy, costs, setup)
-    advance = {"ideal": ideal, "vllm": vllm}[engine.rules]
+    advance = _advance(engine.rules)
     if not advance.signatures:
         advance.compile((RANKS_TYPE, drafts.DRAFTS_TYPE, from_dtype(SIM), int64))
         advance.disable_compile()
@@ -73,3 +72,8 @@ def replay(
         raise LapsbenchError(f"returned NaN for request {run.sim.culprit}", where=where, hint="guarding divisions")
     record_live(run.sim)
     return run.outcome({STALLED: "stalled", OVERRUN: "overrun", CROWDED: "crowded"}.get(state, ""))
+
+
+def _advance(rules: str) -> Any:
+    """Return the compiled loop over steps under these rules; the others stay unread."""
+    return import_module(f"lapsbench.sim.{rules}.step").advance

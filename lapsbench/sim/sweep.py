@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from joblib import Parallel, delayed
-
 from lapsbench.core import CALIBRATION, LARGE
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.policies.binding import compiled
@@ -164,9 +162,11 @@ class Sweep:
             progress: called with the number of requests that have left since the last call.
         """
         tick = partial(self._tick, progress) if progress else None
-        if jobs == 1 and len(self.plan.trace) > LARGE:  # joblib holds a result until it has the next
+        if jobs == 1:  # joblib holds a result until it has the next
             yield from (self._run(cell, kept, tick) for cell in self.plan.cells)
             return
+        from joblib import Parallel, delayed  # noqa: PLC0415 - a tenth of the imports
+
         tasks = (delayed(self._run)(cell, kept, tick) for cell in self.plan.cells)
         yield from Parallel(n_jobs=jobs, prefer="threads", return_as="generator", pre_dispatch="2*n_jobs")(tasks)
 

@@ -26,7 +26,7 @@ from lapsbench.sim.drafting import (
     tally,
     verify_price,
 )
-from lapsbench.sim.jit import inlined, jit
+from lapsbench.sim.jit import entry, inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
 from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
 from lapsbench.sim.prices import chunk_price, mixed_price, step_price
@@ -49,7 +49,7 @@ from lapsbench.sim.vllm.compose import compose
 from lapsbench.sim.weighing import count_work
 
 
-@jit
+@entry
 def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
     """Run at most `steps` steps; say whether there is more to do."""
     last = sim.step + steps
