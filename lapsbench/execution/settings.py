@@ -10,7 +10,7 @@ from lapsbench.drafts.registry import FIXED
 from lapsbench.errors import UsageError
 from lapsbench.execution.wanted import is_lookup
 from lapsbench.schedules import BY_BATCH, RECORDED
-from lapsbench.vllm.models import check_lookup
+from lapsbench.vllm.lookup import check_lookup
 
 if TYPE_CHECKING:
     from lapsbench.execution.wanted import Accepting, Prepared, Wanted

@@ -13,7 +13,8 @@ from lapsbench.schedules import RECORDED
 from lapsbench.serving.prompts import FIRST_TOKEN
 from lapsbench.vllm.composing import Composed, Shape
 from lapsbench.vllm.imposed import Imposed, Recordings, marked, obeyed
-from lapsbench.vllm.models import NGRAM, speculation
+from lapsbench.vllm.lookup import NGRAM
+from lapsbench.vllm.models import speculation
 from lapsbench.vllm.serve import options_of, serve_on
 
 if TYPE_CHECKING:

@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lapsbench import files
-from lapsbench.errors import LapsbenchError, UsageError
-
-NGRAM = "ngram"
-"""The draft method without a model."""
-LOOKUP, MOST_LOOKUP = 4, 100
-"""Tokens `ngram` matches at most, where its name does not say."""
+from lapsbench.errors import LapsbenchError
+from lapsbench.vllm.lookup import LOOKUP, NGRAM
 
 
 class loading:  # noqa: N801 - reads as a function
@@ -33,17 +29,6 @@ def folder_of(model: str, flag: str) -> str:
     from lapsbench.models.folders import model_folder  # noqa: PLC0415 - torch takes seconds
 
     return model_folder(model, flag, "bfloat16")
-
-
-def check_lookup(draft: str) -> None:
-    """Refuse "ngram:N" with an N that is no number of tokens.
-
-    Raises:
-        UsageError: it is not.
-    """
-    name, _, rest = draft.partition(":")
-    if name == NGRAM and rest and not (rest.isascii() and rest.isdigit() and 0 < int(rest) < MOST_LOOKUP):
-        raise UsageError(f"{rest!r} is no number of tokens", where=f"--draft {draft}", hint="ngram:4")
 
 
 def speculation(draft: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lapsbench.errors import LapsbenchError
 from lapsbench.profile.prompts import Encoded, encode, read_prompts
 from lapsbench.store.steps import parse
 from lapsbench.vllm.composing import Composed, Shape
-from lapsbench.vllm.models import NGRAM
+from lapsbench.vllm.lookup import NGRAM
 from lapsbench.vllm.wanted import REPEATS
 
 if TYPE_CHECKING:

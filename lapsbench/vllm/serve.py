@@ -22,7 +22,8 @@ from lapsbench.serving.prompts import FIRST_TOKEN, told_apart
 from lapsbench.sim.reference.ranks import view_of
 from lapsbench.vllm.calibrate import told
 from lapsbench.vllm.engine import made
-from lapsbench.vllm.models import NGRAM, speculation
+from lapsbench.vllm.lookup import NGRAM
+from lapsbench.vllm.models import speculation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench.errors import UsageError
 from lapsbench.profile.grid import parse_axis
-from lapsbench.vllm.models import check_lookup
+from lapsbench.vllm.lookup import check_lookup
 
 if TYPE_CHECKING:
     from pathlib import Path
