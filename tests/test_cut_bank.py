@@ -63,11 +63,8 @@ def test_a_bank_that_may_be_what_it_says_is_not(recorded, change, flags):
 
 
 def test_a_file_that_does_not_say_is_refused_beyond_its_longest_run(tmp_path):
-    record = {
-        "question_id": 1,
-        "category": "a",
-        "choices": [{"accept_lengths": [4, 1, 3, 2, 4], "decoding_steps": [5]}],
-    }
+    answer = {"accept_lengths": [4, 1, 3, 2, 4], "decoding_steps": [5], "new_tokens": [14], "wall_time": [1.0]}
+    record = {"question_id": 1, "category": "a", "choices": [answer]}
     (tmp_path / "mine.jsonl").write_text(f"{json.dumps(record)}\n" * 40)
     done = lapsbench("replay --acceptance mine.jsonl --limit 50 --repeats 1 --draft-tokens 5 -q", tmp_path)
     assert (done.code, done.err.count("\n")) == (1, 1)
