@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import polars as pl
 import pytest
@@ -56,6 +57,19 @@ def test_the_same_command_goes_on_from_what_is_there(room):
     again = process(f"{FLAGS} --trace t.csv --draft ngram:2 --draft-tokens 0,2 --out v", folder).fine()
     assert again.out == done.out
     assert "measuring" not in again.err
+
+
+def test_more_repeats_are_priced_by_all_walks(room):
+    folder, _ = room
+    shutil.copytree(folder / "v", folder / "more")
+    before = (folder / "more/k2/prices/cost.parquet").read_bytes()
+    flags = FLAGS.replace("--repeats 1", "--repeats 2")
+    process(f"{flags} --trace t.csv --draft ngram:2 --draft-tokens 2 --out more --quiet", folder, timeout=600).fine()
+    found = json.loads((folder / "more/validation.json").read_text())
+    assert [cell["seed"] for cell in found["cells"]] == [0, 1]
+    assert (folder / "more/k2/prices/cost.parquet").read_bytes() != before
+    tails = [row for row in found["figures"] if row["metric"] == "jct_p99_s"]
+    assert all(0 <= row["half_interval"] < 1 for row in tails)
 
 
 @pytest.mark.parametrize(

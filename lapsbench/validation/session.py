@@ -195,7 +195,8 @@ class Session:
             if not passes.lines():
                 self.say("measuring steps")
                 passes.keep(FIRST, bench().measure(grid.sets()))
-            self._write("profile", passes.lines(FIRST), recordings, measure)
+            if not (self.out / "profile/cost.parquet").exists():
+                self._write("profile", passes.lines(FIRST), recordings, measure)
             executor = held.enter_context(closing(Serving(self, bench, turn)))
             self.say(f"serving {len(executor.plan.cells)} cells at k = {self.drafts}")
             executor.run(progress=progress)
@@ -238,16 +239,15 @@ class Session:
         }
 
     def _write(self, name: str, lines: list[Line], recordings: Bank | None, measure: Measure) -> Profile:
-        """Make a profile of steps, unless it is there; return it."""
+        """Make a profile of steps; return it."""
         folder = self.out / name
-        if not (folder / "cost.parquet").exists():
-            about = {
-                "engine": f"{self.wanted.engine} {measure.prepared.version}",
-                "device": measure.prepared.device,
-                "models": {"target": self.wanted.target, "draft": self.wanted.draft},
-            }
-            folder.mkdir(exist_ok=True)
-            pricing.write(folder, lines, recordings, "the requests served" if self.own else self.bank, about)
+        folder.mkdir(exist_ok=True)
+        about = {
+            "engine": f"{self.wanted.engine} {measure.prepared.version}",
+            "device": measure.prepared.device,
+            "models": {"target": self.wanted.target, "draft": self.wanted.draft},
+        }
+        pricing.write(folder, lines, recordings, "the requests served" if self.own else self.bank, about)
         return open_profile(str(folder))
 
 
