@@ -100,7 +100,7 @@ def family(pid):
         return []
 
 
-def wait_for(what, patience_s=60, told=""):
+def wait_for(what, patience_s=150, told=""):
     deadline = time.monotonic() + patience_s
     while not (found := what()):
         assert time.monotonic() < deadline, told or "it did not happen"

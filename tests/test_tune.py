@@ -244,7 +244,13 @@ def test_another_question_in_the_same_folder_is_refused(tuned):
 def test_ctrl_c_keeps_finished_trials(tuned, tmp_path):
     line = COMMAND.replace(" -q", "").replace("--budget 20", "--budget 4000")
     running = subprocess.Popen(
-        [SCRIPT, *shlex.split(line)], cwd=tmp_path, env=plain_environment(), stdout=-1, stderr=-1
+        [SCRIPT, *shlex.split(line)],
+        cwd=tmp_path,
+        env=plain_environment(),
+        stdout=-1,
+        stderr=-1,
+        # what a shell runs in the background hears no Ctrl-C
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no other thread is there
     )
     file = tmp_path / "tuned" / "trials.parquet"
     until = time.monotonic() + 90

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from lapsbench.acceptance.cut import cut_at
 
@@ -32,31 +31,26 @@ def suspicions(profile: Profile) -> list[str]:
 
 def falls(costs: Costs, least: float = FALL) -> Iterator[str]:
     """Say by component and axis where steps get faster with more work, by more than this share."""
-    table = pl.DataFrame(
-        {
-            "component": costs.component,
-            "batch_size": costs.batch_size,
-            "query_tokens": costs.query_tokens,
-            "context_tokens": costs.context_tokens,
-            "time_s": costs.time_s,
-            "verify_tokens": 0 if costs.verify_tokens is None else costs.verify_tokens,
-            "chunk_context_tokens": 0 if costs.chunk_context_tokens is None else costs.chunk_context_tokens,
-        }
-    )
+    nothing = np.zeros(len(costs.time_s), np.int32)
+    sizes = {name: nothing if (found := getattr(costs, name)) is None else found for name in _AXES}
+    kinds = costs.component.astype(str)
     for axis in _AXES:
-        rest = [name for name in ("component", *_AXES) if name != axis]
-        steps = table.sort(*rest, axis).with_columns(
-            (pl.col("time_s") / pl.col("time_s").shift(1).over(rest)).alias("ratio"),
-            pl.col(axis).shift(1).over(rest).alias("before"),
-        )
-        for (component,), part in steps.drop_nulls("ratio").group_by("component", maintain_order=True):
-            falling = part.filter(pl.col("ratio") < 1 - least).sort("ratio")
+        fixed = [kinds, *(sizes[name] for name in _AXES if name != axis)]
+        order = np.lexsort([sizes[axis], *reversed(fixed)])
+        before, after = order[:-1], order[1:]
+        beside = np.all([column[before] == column[after] for column in fixed], axis=0)
+        before, after = before[beside], after[beside]
+        ratio = costs.time_s[after] / costs.time_s[before]
+        for component in np.unique(kinds[after]):
+            mine = np.flatnonzero(kinds[after] == component)
+            falling = mine[ratio[mine] < 1 - least]
             if len(falling):
-                worst = falling.row(0, named=True)
-                at = ", ".join(f"{name} {worst[name]}" for name in _axes_of(component) if name != axis)
+                worst = falling[np.argmin(ratio[falling])]
+                row = after[worst]
+                at = ", ".join(f"{name} {sizes[name][row]}" for name in _axes_of(component) if name != axis)
                 yield (
-                    f"{component}: {len(falling)} of {len(part)} steps along {axis} get faster; the worst by "
-                    f"{100 * (1 - worst['ratio']):.0f} % from {worst['before']} to {worst[axis]} ({at})"
+                    f"{component}: {len(falling)} of {len(mine)} steps along {axis} get faster; the worst by "
+                    f"{100 * (1 - ratio[worst]):.0f} % from {sizes[axis][before[worst]]} to {sizes[axis][row]} ({at})"
                 )
 
 
