@@ -94,13 +94,13 @@ class Serving(Executor):
     Args:
         session: the scenario, on what, and where to.
         bench: the process.
-        turn: called before a cell, with the repeat it is of; returns the walks so far.
+        turn: called before a cell, with the repeat it is of; returns the walks that this process has taken.
     """
 
-    def __init__(self, session: Session, bench: Callable[[], Bench], turn: Callable[[str], Passes]) -> None:
+    def __init__(self, session: Session, bench: Callable[[], Bench], turn: Callable[[str], list[Walk]]) -> None:
         self.bench, self.turn, self.probes = bench, turn, session.out / "probes"
         self.outcomes: dict[str, Outcome] = {}
-        self.probes_s = list[float]()
+        self.probes_s, self.means_s = list[float](), list[float]()
         super().__init__(session.scenario, session.wanted, session.out / "executed")
 
     def _serve(
@@ -108,9 +108,10 @@ class Serving(Executor):
     ) -> Outcome:
         """Serve a cell, and again where the machine was disturbed meanwhile: its probes say so, never its steps."""
         key, walks, tries = self.key(cell).key, self.turn(f"seed {cell.seed}"), 0
-        usual_s = median([*map(mean_s, walks.probes_s()), *(mean_s(each["probes_s"]) for each in self._probed())])
+        usual_s = median([*(mean_s(walk.probes_s) for walk in walks), *self.means_s])
         while not tries or (tries < TRIES and disturbed(self.probes_s, usual_s)):
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
+            self.means_s.append(mean_s(self.probes_s))
         _keep(self.probes / f"{key}.json", {"tries": tries, "probes_s": self.probes_s})
         self.outcomes[key] = outcome
         return outcome
@@ -125,20 +126,19 @@ class Serving(Executor):
             self.outcomes[self.key(cell).key] = kept
         return kept
 
-    def _probed(self) -> list[dict[str, Any]]:
-        """Return the probes of all cells that were served."""
-        return [json.loads(path.read_bytes()) for path in sorted(self.probes.glob("*.json"))]
+    def _probed(self, cell: Cell) -> dict[str, Any]:
+        """Return a cell's probes, and how many times it was served."""
+        probed: dict[str, Any] = json.loads((self.probes / f"{self.key(cell).key}.json").read_bytes())
+        return probed
 
     def factors(self, walks: Passes) -> dict[str, float]:
         """Return by how much the machine was dearer in each cell than in the walks."""
-        keys = [self.key(cell).key for cell in self.cells]
-        probes = {key: json.loads((self.probes / f"{key}.json").read_bytes())["probes_s"] for key in keys}
         walked_s = float(np.mean([mean_s(each) for each in walks.probes_s()]))
-        return {key: mean_s(each) / walked_s for key, each in probes.items()}
+        return {self.key(cell).key: mean_s(self._probed(cell)["probes_s"]) / walked_s for cell in self.cells}
 
     def again(self) -> int:
         """Return how many times a cell was served once more."""
-        return sum(each["tries"] - 1 for each in self._probed())
+        return sum(self._probed(cell)["tries"] - 1 for cell in self.cells)
 
 
 class Session:
@@ -184,17 +184,22 @@ class Session:
                     self.bench.measure(grid.sets())  # what an engine makes once, for a size of step, is made now
                 return self.bench
 
-            def turn(repeat: str) -> Passes:
+            def walk(when: str) -> None:
+                walks.append(bench().measure(grid.sets()))
+                passes.keep(when, walks[-1])
+
+            def turn(repeat: str) -> list[Walk]:
                 if repeat not in turns[-1:]:
-                    passes.keep(repeat, bench().measure(grid.sets()))
+                    walk(repeat)
                     turns.append(repeat)
-                return passes
+                return walks
 
             turns: list[str] = []
+            walks: list[Walk] = []
             passes = Passes(self.out / "measured.json", self._identity(grid, measure))
             if not passes.lines():
                 self.say("measuring steps")
-                passes.keep(FIRST, bench().measure(grid.sets()))
+                walk(FIRST)
             if not (self.out / "profile/cost.parquet").exists():
                 self._write("profile", passes.lines(FIRST), recordings, measure)
             executor = held.enter_context(closing(Serving(self, bench, turn)))
