@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench import files
 from lapsbench.acceptance.served import names
-from lapsbench.errors import LapsbenchError
 from lapsbench.execution.executor import Executor
 from lapsbench.execution.wanted import is_lookup
 from lapsbench.planning import plan as plan_of
@@ -28,6 +26,7 @@ from lapsbench.validation.bench import Bench
 from lapsbench.validation.comparing import Comparing
 from lapsbench.validation.first import First
 from lapsbench.validation.grid import Grid, grid_of, longest_of
+from lapsbench.validation.passes import Passes, keep
 from lapsbench.validation.probing import disturbed, mean_s
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class Serving(Executor):
         while not tries or (tries < TRIES and disturbed(self.probes_s, usual_s)):
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
             self.means_s.append(mean_s(self.probes_s))
-        _keep(self.probes / f"{key}.json", {"tries": tries, "probes_s": self.probes_s})
+        keep(self.probes / f"{key}.json", {"tries": tries, "probes_s": self.probes_s})
         self.outcomes[key] = outcome
         return outcome
 
@@ -254,40 +253,3 @@ class Session:
         }
         pricing.write(folder, lines, recordings, "the requests served" if self.own else self.bank, about)
         return open_profile(str(folder))
-
-
-class Passes:
-    """Walks over the grid, on disk, by when they were taken.
-
-    Raises:
-        LapsbenchError: the file is another command's.
-    """
-
-    def __init__(self, file: Path, identity: dict[str, Any]) -> None:
-        self.file = file
-        wanted = json.loads(json.dumps(identity))
-        self.known = json.loads(file.read_bytes()) if file.exists() else {"identity": wanted, "passes": {}}
-        if self.known["identity"] != wanted:
-            what = "holds what was measured for another command"
-            raise LapsbenchError(what, where=str(file.parent), hint="another --out, or removing the folder")
-
-    def keep(self, when: str, walk: Walk) -> None:
-        """Add a walk."""
-        self.known["passes"].setdefault(when, []).append(asdict(walk))
-        _keep(self.file, self.known)
-
-    def lines(self, when: str = "") -> list[Line]:
-        """Return the steps of all, or of those that were taken then."""
-        passes = self.known["passes"]
-        return [line for name in ([when] if when else passes) for walk in passes[name] for line in walk["taken"]]
-
-    def probes_s(self) -> list[list[float]]:
-        """Return what probes took, by walk."""
-        return [walk["probes_s"] for name in self.known["passes"].values() for walk in name]
-
-
-def _keep(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.whole(path) as part:
-        part.write_text(json.dumps(content), encoding="utf-8")
