@@ -41,7 +41,7 @@ def leave(*_: object) -> None:
     clean = _CLEAN_LINE_AND_CURSOR if os.isatty(2) else ""
     try:
         os.write(2, f"{clean}error: {HOW_TO_GO_ON}\n".encode())
-        if compiler := sys.modules.get("lapsbench.policies.compiler"):
+        if compiler := sys.modules.get("lapsbench.compiled.compiler"):
             compiler.forget()
     finally:
         os._exit(INTERRUPTED)

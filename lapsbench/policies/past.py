@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.policies.compiler import njit
+from lapsbench.compiled.later import helper
 
 if TYPE_CHECKING:
     from lapsbench.core import Ints, Longs
@@ -66,7 +66,7 @@ class Past:
         return max(1.0 + certain * beyond / mean, LEAST)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def learn(past: Longs, each: int, share: int) -> None:
     """As `Past.learn`, of one bin, in an array of three numbers a bin."""
     past[3 * each] += 1
@@ -74,7 +74,7 @@ def learn(past: Longs, each: int, share: int) -> None:
     past[3 * each + 2] += share * share
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def ratio(past: Longs, each: int) -> float:
     """As `Past.ratio`."""
     count, everybody = past[3 * each], past[3 * ALL]

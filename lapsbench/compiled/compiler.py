@@ -8,17 +8,22 @@ this is settled before the first one does.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import shutil
 import tempfile
+from functools import partial
 from typing import Any
 
 import numba
+from numba import types
 
 from lapsbench.errors import LapsbenchError
+from lapsbench.compiled.native import Native, machine
 
 VARIABLE = "NUMBA_CACHE_DIR"
 njit: Any = numba.njit
+_bare = partial(njit, error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _made: list[str] = []
 
 
@@ -53,3 +58,30 @@ def _settle() -> str:
 
 
 remark = _settle()
+
+
+def object_of(function: Any, result: str) -> bytes:
+    """Compile a function of int64 alone; return its symbol, a new line, and an object file that needs nothing else."""
+    arguments = (types.int64,) * function.__code__.co_argcount
+    made = _bare(getattr(types, result)(*arguments))(function)
+    (compiled,) = made.overloads.values()
+    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
+    module = library._final_module.clone()
+    for part in module.functions:
+        if not part.is_declaration and part.name != symbol:
+            part.linkage = "internal"
+    code = machine().emit_object(module)
+    return symbol.encode() + b"\n" + code
+
+
+def plugged(function: Any, *, cache: bool = True) -> Native:
+    """Compile a user's function of int64 to float64, or load it from Numba's cache."""
+    signature = types.float64(*(types.int64,) * function.__code__.co_argcount)
+    try:
+        made = _bare(signature, cache=cache)(function)
+    except RuntimeError:  # Numba cannot cache it: no writable folder, or no file behind the function
+        if not cache:
+            raise
+        return plugged(function, cache=False)
+    (compiled,) = made.overloads.values()
+    return Native(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name), made, ctypes.c_double)
