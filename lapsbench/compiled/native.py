@@ -19,9 +19,11 @@ import tempfile
 import threading
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import llvmlite
 import llvmlite.binding as llvm
 
 if TYPE_CHECKING:
@@ -119,14 +121,19 @@ def _processor() -> tuple[str, str]:
 @cache
 def _key() -> bytes:
     """Return the hash of all that decides over the machine code."""
-    from importlib.metadata import version  # noqa: PLC0415
-
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] != VARIABLE)
-    told = (version("numba"), version("llvmlite"), sys.version_info[:2], llvm.get_process_triple(), _processor(), settings)
+    told = (_numba(), llvmlite.__version__, sys.version_info[:2], llvm.get_process_triple(), _processor(), settings)
     digest = hashlib.blake2b(repr(told).encode(), digest_size=DIGEST)
     for file in _sources():
         digest.update(file.read_bytes())
     return digest.digest()
+
+
+def _numba() -> bytes:
+    """Return what tells one version of Numba from another, without importing it."""
+    spec = find_spec("numba")
+    init = Path(spec.origin) if spec and spec.origin else None
+    return b"" if init is None else (init.parent / "_version.py").read_bytes()
 
 
 def _sources() -> list[Path]:

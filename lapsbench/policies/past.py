@@ -16,7 +16,7 @@ from lapsbench.compiled.later import helper
 if TYPE_CHECKING:
     from lapsbench.core import Ints, Longs
 
-LIMITS = np.unique(np.ceil(2.0 ** (np.arange(1, 97) / 4))).astype(np.int64)
+LIMITS = np.array(sorted(set(np.ceil(2.0 ** (np.arange(1, 97) / 4)).tolist())), np.int64)
 """Prompt tokens at which the next bin begins: four bins to a factor of 2."""
 ALL = len(LIMITS) + 1
 """The bin of everybody."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,11 @@ def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
     def walked(first: int, last: int) -> None:
         record = Record(work, engine, costs)  # one each: a walk notes where it looks
         entry("alone.walk")(record.at, *map(address, (single.alone_s, single.rounds, single.prefill_s)), first, last)
+
+    if cores == 1:
+        walked(0, n)
+        return single
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most walks are short
 
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(walked, ends[:-1], ends[1:]))
