@@ -12,14 +12,21 @@ import ctypes
 import os
 import shutil
 import tempfile
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 from numba import types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.compiled.native import Native, machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 VARIABLE = "NUMBA_CACHE_DIR"
 njit: Any = numba.njit
@@ -60,18 +67,53 @@ def _settle() -> str:
 remark = _settle()
 
 
+class Part(JITCodeLibrary):
+    """What Numba makes of one function: left as it is, to be optimised and made machine code where all is together.
+
+    Numba does both for each of the simulator's 150 parts, though hardly any is left over by itself: most of them end up
+    inside of who calls them.
+    """
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    def get_pointer_to_function(self, name: str) -> int:  # noqa: ARG002
+        """Return that there is none."""
+        return 0
+
+    def whole(self, symbol: str) -> bytes:
+        """Optimise it with all that it calls, and return it as an object file that shows one symbol."""
+        self._ensure_finalized()
+        for part in self._final_module.functions:
+            if not part.is_declaration and part.name != symbol:
+                part.linkage = "internal"
+        super()._optimize_final_module()
+        return bytes(machine().emit_object(self._final_module))
+
+
+@contextmanager
+def _in_parts() -> Iterator[None]:
+    """Have Numba leave what it makes as it is, with no place in memory where its environment could be written."""
+    codegen = cpu_target.target_context.codegen()
+    usual, codegen._library_class = codegen._library_class, Part
+    codegen.set_env = lambda *_: None
+    try:
+        yield
+    finally:
+        codegen._library_class = usual
+        del codegen.set_env
+
+
 def object_of(function: Any, result: str) -> bytes:
     """Compile a function of int64 alone; return its symbol, a new line, and an object file that needs nothing else."""
-    arguments = (types.int64,) * function.__code__.co_argcount
-    made = _bare(getattr(types, result)(*arguments))(function)
-    (compiled,) = made.overloads.values()
-    library, symbol = compiled.library, compiled.fndesc.llvm_func_name
-    module = library._final_module.clone()
-    for part in module.functions:
-        if not part.is_declaration and part.name != symbol:
-            part.linkage = "internal"
-    code = machine().emit_object(module)
-    return symbol.encode() + b"\n" + code
+    with global_compiler_lock, _in_parts():
+        made = _bare(getattr(types, result)(*(types.int64,) * function.__code__.co_argcount))(function)
+        (compiled,) = made.overloads.values()
+        symbol = compiled.fndesc.llvm_func_name
+        return symbol.encode() + b"\n" + compiled.library.whole(symbol)
 
 
 def plugged(function: Any, *, cache: bool = True) -> Native:

@@ -6,17 +6,14 @@ from functools import cached_property, partial, update_wrapper
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Later:
-    """Something of Numba's, made when it is called, or when Numba asks what type it has.
+    """Something of Numba's, made when Numba first asks what type it has."""
 
-    `py_func`: the Python it is compiled from, if any.
-    """
-
-    def __init__(self, make: Callable[[], Any], py_func: Callable[..., Any] | None = None) -> None:
-        self.make, self.py_func = make, py_func
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
 
     @cached_property
     def made(self) -> Any:
@@ -32,23 +29,38 @@ class Later:
         context.refresh()  # an intrinsic that was just made is not known yet
         return context.resolve_value_type(made)
 
+
+class Function(Later):
+    """A function that compiled ones call.
+
+    `py_func`: the Python it is compiled from.
+    """
+
+    def __init__(self, function: Callable[..., Any], options: Mapping[str, Any]) -> None:
+        super().__init__(partial(_compiled, function, **options, no_cpython_wrapper=True, no_cfunc_wrapper=True))
+        self.py_func, self.options = function, options
+        update_wrapper(self, function)
+
+    @cached_property
+    def called(self) -> Any:
+        """What Python calls: apart, as what is made for compiled functions may be no machine code yet."""
+        return _compiled(self.py_func, **self.options)
+
     def __call__(self, *arguments: Any) -> Any:
-        """Call what it stands for, compiled."""
-        return self.made(*arguments)
+        """Call it, compiled."""
+        return self.called(*arguments)
 
     def __reduce__(self) -> str:
-        """Say where it is found by another process."""
-        return str(getattr(self, "__qualname__", ""))
+        """Say where another process finds it."""
+        return self.py_func.__qualname__
 
 
 def later(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Decorate a function that compiled ones call; the options are `numba.njit`'s."""
-    if function is None:
-        return partial(later, **options)
-    return update_wrapper(Later(partial(_compiled, function, options), function), function)
+    return partial(later, **options) if function is None else Function(function, options)
 
 
-def _compiled(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     from lapsbench.compiled.compiler import njit  # noqa: PLC0415 - imports Numba
 
     return njit(**options)(function)

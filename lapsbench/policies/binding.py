@@ -152,7 +152,7 @@ def around_own(
     )
     around = policy.rank.__globals__ | dict(tools)
     # beyond its scratch lie the simulator's own counts; the check costs nothing where the index is a constant
-    as_here = later(error_model="numpy", nogil=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    as_here = later(error_model="numpy", nogil=True, boundscheck=True)
     one = as_here(_built(policy, tree, function.name, around))
     settings = "; ".join(f"{name} = {nouns[-1]}.params[{i}]" for i, name in enumerate(policy.parameters)) or "pass"
     many = template.format(name=function.name, settings=settings, arguments=", ".join(names), **parts)

@@ -13,9 +13,7 @@ from typing import Any
 
 from lapsbench.compiled.later import later
 
-jit: Any = later(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", nogil=True)
-inlined: Any = later(
-    no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", nogil=True, forceinline=True
-)
+jit: Any = later(error_model="numpy", nogil=True)
+inlined: Any = later(error_model="numpy", nogil=True, forceinline=True)
 kept: Any = later(cache=True, error_model="numpy", nogil=True)
 """Called from Python with arrays; kept by Numba."""

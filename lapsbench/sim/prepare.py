@@ -204,7 +204,8 @@ def _acceptance(trace: Trace, profile: Profile, engine: Engine, seed: int) -> tu
 def _ready(trace: Trace, drawn: Assignment, accept_runs: Bytes, predicted: Floats, classes: Ints) -> Workload:
     numbers, clients = np.zeros(len(trace), np.int32), 1
     if trace.client_id is not None:
-        encoded = pa.array(trace.client_id, pa.string()).fill_null("").dictionary_encode()
+        named = np.where(np.equal(trace.client_id, None), "", trace.client_id)
+        encoded = pa.array(named, pa.dictionary(pa.int32(), pa.string()))  # not `fill_null`: it imports pyarrow.compute
         numbers, clients = encoded.indices.to_numpy().astype(np.int32), len(encoded.dictionary)
     return Workload(
         arrival_s=trace.arrival_s,
