@@ -12,6 +12,7 @@ import ctypes
 import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -78,6 +79,7 @@ class Part(JITCodeLibrary):
         pass
 
     def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
         self._finalized = True
 
     def get_pointer_to_function(self, name: str) -> int:  # noqa: ARG002
@@ -90,8 +92,15 @@ class Part(JITCodeLibrary):
         for part in self._final_module.functions:
             if not part.is_declaration and part.name != symbol:
                 part.linkage = "internal"
-        super()._optimize_final_module()
-        return bytes(machine().emit_object(self._final_module))
+        with ThreadPoolExecutor(1) as pool:  # Ctrl-C is heard while this thread waits; LLVM takes ten seconds at a time
+            pool.submit(super()._optimize_final_module).result()
+            return bytes(pool.submit(machine().emit_object, self._final_module).result())
+
+    def lasts(self) -> bool:
+        """Say whether another process could use it: nothing in it is an address here, or a name that Numba alone knows."""
+        everybody = ctypes.CDLL(None)
+        names = [part.name for part in self._final_module.functions if part.is_declaration]
+        return not self.has_dynamic_globals and all(hasattr(everybody, name) for name in names if name[:5] != "llvm.")
 
 
 @contextmanager
@@ -107,13 +116,13 @@ def _in_parts() -> Iterator[None]:
         del codegen.set_env
 
 
-def object_of(function: Any, result: str) -> bytes:
-    """Compile a function of int64 alone; return its symbol, a new line, and an object file that needs nothing else."""
+def object_of(function: Any, result: str) -> tuple[bytes, bool]:
+    """Compile a function of int64 alone; return its symbol, a new line, and an object file; and whether that lasts."""
     with global_compiler_lock, _in_parts():
         made = _bare(getattr(types, result)(*(types.int64,) * function.__code__.co_argcount))(function)
         (compiled,) = made.overloads.values()
-        symbol = compiled.fndesc.llvm_func_name
-        return symbol.encode() + b"\n" + compiled.library.whole(symbol)
+        symbol, part = compiled.fndesc.llvm_func_name, compiled.library
+        return symbol.encode() + b"\n" + part.whole(symbol), part.lasts()
 
 
 def plugged(function: Any, *, cache: bool = True) -> Native:

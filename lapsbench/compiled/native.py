@@ -15,7 +15,6 @@ import hashlib
 import os
 import pickle
 import sys
-import tempfile
 import threading
 from contextlib import suppress
 from functools import cache
@@ -90,8 +89,9 @@ def native(name: str, make: Callable[[], Any], result: str = "int64") -> Native:
                 tell(name)
             from lapsbench.compiled.compiler import object_of  # noqa: PLC0415 - imports Numba
 
-            kept = object_of(make(), result)
-            _keep(name, kept)
+            kept, lasts = object_of(make(), result)
+            if lasts:
+                _keep(name, kept)
         return loaded(kept, result)
 
 
@@ -151,7 +151,7 @@ def _sources() -> list[Path]:
 VARIABLE = "NUMBA_CACHE_DIR"
 
 
-def _folders() -> list[Path]:
+def folders() -> list[Path]:
     """Return where machine code may be kept, in the order in which Numba looks for a place of its own."""
     if own := os.environ.get(VARIABLE):
         return [Path(own, "lapsbench")]
@@ -161,15 +161,15 @@ def _folders() -> list[Path]:
     return [PACKAGE / "sim" / "__pycache__"]
 
 
-def _file(folder: Path, name: str) -> Path:
+def file_of(folder: Path, name: str) -> Path:
     return folder / f"{name}.{sys.implementation.cache_tag}.native"
 
 
 def _kept(name: str) -> bytes | None:
     """Return what is on disk, if it is whole and of this code, processor and compiler."""
-    for folder in _folders():
+    for folder in folders():
         with suppress(OSError):
-            held = _file(folder, name).read_bytes()
+            held = file_of(folder, name).read_bytes()
             key, digest, rest = held[:DIGEST], held[DIGEST : 2 * DIGEST], held[2 * DIGEST :]
             if key == _key() and digest == _digest(rest):
                 return rest
@@ -178,17 +178,15 @@ def _kept(name: str) -> bytes | None:
 
 def _keep(name: str, rest: bytes) -> None:
     """Put it on disk, whole or not at all, in the first folder that takes it."""
-    for folder in _folders():
+    for folder in folders():
+        part = folder / f"{name}.{os.getpid()}"
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            made, path = tempfile.mkstemp(dir=folder)
             try:
-                with os.fdopen(made, "wb") as file:
-                    file.write(_key() + _digest(rest) + rest)
-                Path(path).replace(_file(folder, name))
-            except OSError:
-                Path(path).unlink(missing_ok=True)
-                raise
+                part.write_bytes(_key() + _digest(rest) + rest)
+                part.replace(file_of(folder, name))
+            finally:
+                part.unlink(missing_ok=True)
             return
 
 
