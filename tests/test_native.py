@@ -46,7 +46,11 @@ print("numba" in sys.modules)
 
 def python(script, **environment):
     done = subprocess.run(
-        [sys.executable, "-c", script], check=False, capture_output=True, text=True, env=plain_environment() | environment
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=plain_environment() | environment,
     )
     assert done.returncode == 0, done.stderr
     return done
@@ -92,7 +96,7 @@ def test_every_built_in_policy_and_controller_is_called_without_numba_from_the_s
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda held: b"",
+        lambda _: b"",
         lambda held: held[:50],
         lambda held: held[:-1],
         lambda held: held[:-9] + bytes([held[-9] ^ 1]) + held[-8:],
@@ -112,9 +116,9 @@ def test_a_file_that_is_not_what_was_kept_is_compiled_anew_and_replaced(table, c
 def test_where_nothing_can_be_written_a_run_compiles_for_itself(table, cache):
     native.file_of(cache, RANK).unlink()
     native.file_of(cache, RANK).mkdir()
-    before = sorted(os.listdir(cache))
+    before = sorted(cache.iterdir())
     assert run(cache) == table
-    assert sorted(os.listdir(cache)) == before
+    assert sorted(cache.iterdir()) == before
 
 
 def test_two_processes_at_once_both_compile_and_leave_one_whole_file(table, cache):

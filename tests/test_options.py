@@ -20,7 +20,9 @@ from lapsbench import resources
 from lapsbench.cli.entry import application
 from lapsbench.scenario import Scenario
 
-OPTIONS = [option.name for option in typer.main.get_command(application()).commands["replay"].params if option.name != "help"]
+OPTIONS = [
+    option.name for option in typer.main.get_command(application()).commands["replay"].params if option.name != "help"
+]
 SYNTHETIC = "--acceptance synthetic:mean"
 TWO = "--policy fcfs --policy srpt"
 BUSY = f"replay --trace chat --limit 300 --max-batch 8 --repeats 1 --engine ideal {TWO}"

@@ -21,16 +21,19 @@ import numba
 from numba import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
-from lapsbench.errors import LapsbenchError
 from lapsbench.compiled.native import Native, machine
+from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VARIABLE = "NUMBA_CACHE_DIR"
 njit: Any = numba.njit
+REFUSES = (NumbaError, KeyError)
+"""What Numba raises where it cannot compile."""
 _bare = partial(njit, error_model="numpy", nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _made: list[str] = []
 
@@ -97,7 +100,7 @@ class Part(JITCodeLibrary):
             return bytes(pool.submit(machine().emit_object, self._final_module).result())
 
     def lasts(self) -> bool:
-        """Say whether another process could use it: nothing in it is an address here, or a name that Numba alone knows."""
+        """Say whether other processes could use it: it has no addresses of this one, nor names only Numba knows."""
         everybody = ctypes.CDLL(None)
         names = [part.name for part in self._final_module.functions if part.is_declaration]
         return not self.has_dynamic_globals and all(hasattr(everybody, name) for name in names if name[:5] != "llvm.")
@@ -107,12 +110,12 @@ class Part(JITCodeLibrary):
 def _in_parts() -> Iterator[None]:
     """Have Numba leave what it makes as it is, with no place in memory where its environment could be written."""
     codegen = cpu_target.target_context.codegen()
-    usual, codegen._library_class = codegen._library_class, Part
+    usual, codegen._library_class = codegen._library_class, Part  # noqa: SLF001 - Numba has no setting for it
     codegen.set_env = lambda *_: None
     try:
         yield
     finally:
-        codegen._library_class = usual
+        codegen._library_class = usual  # noqa: SLF001
         del codegen.set_env
 
 

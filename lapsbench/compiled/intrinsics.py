@@ -11,8 +11,6 @@ from numba.core.imputils import lower_setattr_generic
 from numba.extending import intrinsic, models, register_model
 from numba.np.arrayobj import record_setattr
 
-from lapsbench.policies.pointers import sizeof
-
 if TYPE_CHECKING:
     import numpy as np
 
@@ -60,12 +58,13 @@ def _set(context: Any, builder: Any, signature: Any, args: Any, field: str) -> A
 
 def record_at(
     dtype: np.dtype[np.void],
-    after: np.dtype[np.void] | None,
+    size: int,
+    skipped: int,
     shown: str,
     writable: tuple[str, ...],
 ) -> Any:
-    """Make what `pointers.record_at` says."""
-    size, kind, skipped = sizeof(dtype), from_dtype(dtype), sizeof(after) if after is not None else 0
+    """Make what `pointers.record_at` says, of records that lie `size` apart, `skipped` behind the address."""
+    kind: Any = from_dtype(dtype)
     kind = Shown(kind, shown, writable) if shown else kind
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -80,7 +79,7 @@ def record_at(
 
 
 def answer() -> Any:
-    """Make `f(address, ...)`: it calls a compiled function as Numba's own do, so that what that raises comes through."""
+    """Make `f(address, ...)`: it calls a compiled function as Numba's own do, so what that raises comes through."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kinds, convention = signature.args[1:], context.call_conv
@@ -91,7 +90,7 @@ def answer() -> Any:
             convention.return_status_propagate(builder, status)
         return result
 
-    def typed(_context: Any, address: Any, first: Any, second: Any, count: Any, last: Any) -> Any:  # noqa: ARG001, PLR0913
+    def typed(_context: Any, address: Any, first: Any, second: Any, count: Any, last: Any) -> Any:  # noqa: ARG001
         return types.float64(*[types.int64] * 5), generate
 
     return intrinsic(typed)

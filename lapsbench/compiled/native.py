@@ -4,8 +4,8 @@ Numba makes it, once (`compiler`): an object file with no wrappers for Python, w
 llvmlite loads it, and ctypes calls it as Numba's own functions call each other: what it returns is written to where its
 first argument points, an exception to where the second does, and it returns whether there was one.
 
-A file holds its key, which is a hash of all our code that may be compiled into it, of the processor and of who compiled;
-a hash of the rest; and the rest. One that does not hold is compiled anew and replaced.
+A file holds its key, which is a hash of all our code that may be compiled into it, of the processor and of who
+compiled; a hash of the rest; and the rest. One that does not hold is compiled anew and replaced.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def _exception(address: int | None) -> BaseException:
         return RuntimeError("compiled code failed")
     told = _Raised.from_address(address)
     kind, arguments, _ = pickle.loads(ctypes.string_at(told.pickled, told.size))  # noqa: S301 - from our own code
-    return kind(*arguments or ())
+    raised: BaseException = kind(*arguments or ())
+    return raised
 
 
 def ours(function: Callable[..., Any]) -> bool:
@@ -101,7 +102,11 @@ def loaded(kept: bytes, result: str) -> Native:
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    return Native(engine.get_function_address(symbol.decode()), engine, getattr(ctypes, f"c_{result.replace('float64', 'double')}"))
+    return Native(
+        engine.get_function_address(symbol.decode()),
+        engine,
+        getattr(ctypes, f"c_{result.replace('float64', 'double')}"),
+    )
 
 
 def machine() -> llvm.TargetMachine:
@@ -157,11 +162,15 @@ def folders() -> list[Path]:
         return [Path(own, "lapsbench")]
     home = os.environ.get("XDG_CACHE_HOME")
     with suppress(RuntimeError):  # nobody's home
-        return [PACKAGE / "sim" / "__pycache__", (Path(home) if home else Path.home() / ".cache") / "lapsbench" / "native"]
+        return [
+            PACKAGE / "sim" / "__pycache__",
+            (Path(home) if home else Path.home() / ".cache") / "lapsbench" / "native",
+        ]
     return [PACKAGE / "sim" / "__pycache__"]
 
 
 def file_of(folder: Path, name: str) -> Path:
+    """Return where a folder keeps the function of this full name."""
     return folder / f"{name}.{sys.implementation.cache_tag}.native"
 
 

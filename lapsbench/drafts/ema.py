@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.drafts.registry import controller
 from lapsbench.compiled.later import helper
+from lapsbench.drafts.registry import controller
 
 if TYPE_CHECKING:
     from lapsbench.drafts.view import Step

@@ -25,10 +25,10 @@ from functools import cache
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from lapsbench.core import DRAFTED, JOB, SYSTEM, WRITABLE, Policy
-from lapsbench.errors import LapsbenchError
 from lapsbench.compiled.later import later
 from lapsbench.compiled.native import Native, native, ours
+from lapsbench.core import DRAFTED, JOB, SYSTEM, WRITABLE, Policy
+from lapsbench.errors import LapsbenchError
 from lapsbench.policies.pointers import floats, longs, shown_job_at, system_at
 from lapsbench.policies.uses import may_ask_for_reviews, parse, where
 
@@ -68,13 +68,11 @@ def made_native(policy: Any, make: Callable[[], Any]) -> Native:
     """
     if ours(policy.rank):
         return native(f"{policy.rank.__module__}.{policy.rank.__name__}", make, "float64")
-    from numba.core.errors import NumbaError  # noqa: PLC0415 - the compiler is for those that are not kept
-
-    from lapsbench.compiled.compiler import plugged  # noqa: PLC0415
+    from lapsbench.compiled.compiler import REFUSES, plugged  # noqa: PLC0415 - imports Numba
 
     try:
         return plugged(make())
-    except (NumbaError, KeyError) as error:
+    except REFUSES as error:
         raise _refused(policy, error) from error
 
 

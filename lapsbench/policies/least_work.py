@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.core import CALIBRATION
 from lapsbench.compiled.later import helper
+from lapsbench.core import CALIBRATION
 from lapsbench.policies.registry import policy
 from lapsbench.policies.work import engine_s, prefill_left_s, weighed
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lapsbench.core import DRAFTING, JOB, SYSTEM, WRITABLE
 from lapsbench.compiled.later import Later
+from lapsbench.core import DRAFTING, JOB, SYSTEM, WRITABLE
 
 LINE = 64
 """Bytes of a cache line."""
@@ -25,13 +25,14 @@ def record_at(
     after: np.dtype[np.void] | None = None,
     shown: str = "",
     writable: tuple[str, ...] = (),
-) -> Later:
+) -> Any:
     """Name `f(address, i)`, which a compiled function uses like `sim.memory.records(...)[i]`.
 
     With `after`, a record of that kind lies at the address, and the one that is meant behind it. With `shown`, its
     noun, the function may set the `writable` fields alone.
     """
-    return Later(partial(_made, "record_at", dtype, after, shown, writable))
+    skipped = sizeof(after) if after is not None else 0
+    return Later(partial(_made, "record_at", dtype, sizeof(dtype), skipped, shown, writable))
 
 
 def _made(name: str, *arguments: Any) -> Any:
@@ -40,7 +41,7 @@ def _made(name: str, *arguments: Any) -> Any:
     return getattr(intrinsics, name)(*arguments)
 
 
-def _pointer(kind: str) -> Later:
+def _pointer(kind: str) -> Any:
     """Name `f(address)`, which a compiled function indexes like an array of that kind."""
     return Later(partial(_made, "pointer", np.dtype(kind)))
 
@@ -57,5 +58,5 @@ shown_step_at = record_at(DRAFTING, shown="step", writable=("scratch",))
 """What controllers of drafts get."""
 step_at = record_at(DRAFTING)
 system_at = record_at(SYSTEM)
-answer = Later(partial(_made, "answer"))
+answer: Any = Later(partial(_made, "answer"))
 """`f(address, ...)`: what a policy or controller says, whose compiled function is at the address."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lapsbench.core import CALIBRATION
 from lapsbench.compiled.later import helper
+from lapsbench.core import CALIBRATION
 from lapsbench.policies.registry import policy
 
 if TYPE_CHECKING:

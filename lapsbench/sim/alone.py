@@ -13,13 +13,13 @@ from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.drafting import row_of, scheduled
 from lapsbench.sim.entries import entry
 from lapsbench.sim.jit import jit
-from lapsbench.sim.prices import chunk_time, step_time
 from lapsbench.sim.memory import address, sim_at
+from lapsbench.sim.prices import chunk_time, step_time
 from lapsbench.sim.record import Record
 from lapsbench.sim.setup import Solo
 
 if TYPE_CHECKING:
-    from lapsbench.core import Engine, Floats, Ints, Workload
+    from lapsbench.core import Engine, Workload
     from lapsbench.sim.cost import StepCosts
 
 

@@ -38,7 +38,7 @@ def replay_one(
 @contextmanager
 def told_of_compiling(tell: Callable[[], None]) -> Iterator[None]:
     """Call `tell` once, when the simulator begins to be compiled, if it is."""
-    told = []
+    told: list[str] = []
 
     def hear(name: str) -> None:
         if not told and name.startswith("lapsbench.sim."):

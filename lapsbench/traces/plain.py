@@ -1,4 +1,4 @@
-"""Reads our own Parquet where nothing about it is odd: straight from Arrow, as importing polars takes a tenth of a second.
+"""Reads our own Parquet where nothing about it is odd: from Arrow alone, as importing polars takes a tenth of a second.
 
 What a person would have to be told of, such as a missing or negative value, is left to `readers`, which say it.
 """
@@ -69,7 +69,9 @@ def _as_they_are(found: pa.Schema) -> pa.Schema | None:
     if any(found.names.count(field.name) != 1 for field in ours):
         return None
     kinds = [found.field(field.name).type for field in ours]
-    fits = [kind == field.type or (kind in WHOLE and field.type in WHOLE) for kind, field in zip(kinds, ours, strict=True)]
+    fits = [
+        kind == field.type or (kind in WHOLE and field.type in WHOLE) for kind, field in zip(kinds, ours, strict=True)
+    ]
     return pa.schema([(field.name, kind) for field, kind in zip(ours, kinds, strict=True)]) if all(fits) else None
 
 
@@ -94,5 +96,5 @@ def _strings(table: pa.Table, name: str) -> Strings | None:
         return None
     values = np.array(table[name].to_numpy(), object)
     if table[name].null_count:
-        values[np.equal(values, None)] = ""
+        values[values == np.array(None)] = ""
     return values
