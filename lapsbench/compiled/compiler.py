@@ -63,8 +63,8 @@ def _settle() -> str:
     os.environ[VARIABLE] = folder  # for worker processes too
     numba.config.reload_config()
     return (
-        "the simulator was compiled for this command alone, which takes a minute: Numba found no folder that can be "
-        f"written to keep it; set {VARIABLE} to one"
+        "the simulator was compiled for this command alone, which takes half a minute: Numba found no folder that can "
+        f"be written to keep it; set {VARIABLE} to one"
     )
 
 
