@@ -44,14 +44,10 @@ print("numba" in sys.modules)
 """
 
 
-def python(script, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=plain_environment() | environment,
-    )
+def python(script, cwd=None, **environment):
+    environment = plain_environment() | environment
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, env=environment)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -138,7 +134,7 @@ def test_code_made_under_other_settings_of_the_compiler_is_not_taken(table, cach
 
 
 def test_an_edited_source_is_compiled_anew(tmp_path):
-    mine, cache = tmp_path / "lapsbench", {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(tmp_path)}
+    mine, cache = tmp_path / "lapsbench", {"cwd": tmp_path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     shutil.copytree(Path(package.__file__).parent, mine, ignore=shutil.ignore_patterns("__pycache__"))
     assert [python(ONE, **cache).stdout for _ in range(2)] == ["True\n", "False\n"]
     helper = mine / "policies" / "view.py"  # not the policy's own file
