@@ -82,6 +82,7 @@ class Executor:
         self.slots = Slots(networks, lambda request: self.texts[request].cached_tokens)
         self.rows = self.decoder.batch(target.slots)
         self.of_row: list[int | None] = [None] * target.slots
+        self.reach: dict[int, int] = {}
         self.sampling = Sampling.seeded(0.0, 0, target.device)
 
     def warm_up(self) -> None:
@@ -91,8 +92,7 @@ class Executor:
             spans = sorted({self.target.span(tokens) for tokens in range(self.draft_tokens + 2, self.target.room + 1)})
         else:
             sizes, spans = sorted({1, self.target.slots}), [min(_up(self.draft_tokens + 3, ALIGNED), self.target.room)]
-        for rows in range(self.target.slots):
-            self._stand_still(rows)
+        self._stand_still(0, self.target.slots)
         for batch in (self._first(rows, span) for rows in reversed(sizes) for span in reversed(spans)):
             self.decoder.round(batch, self.sampling)
 
@@ -135,6 +135,7 @@ class Executor:
             imposed: for each round, drafts that stand whatever the target says; None for its own word.
         """
         self.slots.front(rounds)
+        self.reach = {part.request: self.texts[part.request].cached_tokens + part.tokens for part in parts}
         chunks = [self._chunk(part) for part in parts]
         proposal, logits, ends = self._read(len(rounds), max(drafts, default=0), chunks)
         if parts:
@@ -203,8 +204,7 @@ class Executor:
         if not self.decoder.runner.captures:
             return self._first(rows, min(_up(longest + k + 2, ALIGNED), self.target.room))
         most = min(captured(rows), self.target.slots) if rows else 0
-        for row in range(rows, most):
-            self._stand_still(row)
+        self._stand_still(rows, most)
         return self._first(most, self.target.span(longest + k + 1))
 
     def _first(self, rows: int, span: int) -> Batch:
@@ -221,13 +221,16 @@ class Executor:
         self.rows.lengths[row] = len(known) - 1
         self.rows.limits[row] = text.most_tokens
 
-    def _stand_still(self, row: int) -> None:
-        """Have a row emit nothing; what it writes is past what its slot holds."""
-        self.of_row[row] = None
-        request = self.slots.holders[row]
-        cached = 1 if request is None else max(self.texts[request].cached_tokens, 1)
-        self.rows.lengths[row] = cached
-        self.rows.limits[row] = cached + 1
+    def _stand_still(self, first: int, end: int) -> None:
+        """Have rows emit nothing; what they write is past what their slots hold when the step is over."""
+        held = [1] * (end - first)
+        for row in range(first, end):
+            self.of_row[row] = None
+            if (request := self.slots.holders[row]) is not None:
+                held[row - first] = self.reach.get(request, max(self.texts[request].cached_tokens, 1))
+        lengths = torch.tensor(held, dtype=torch.int64, device=self.target.device)
+        self.rows.lengths[first:end] = lengths
+        self.rows.limits[first:end] = lengths + 1
 
     def _chunk(self, part: Part) -> Chunk:
         text = self.texts[part.request]
