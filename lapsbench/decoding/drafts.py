@@ -92,28 +92,39 @@ class ModelDraft:
         uniform: Tensor,
         chunks: Sequence[Chunk] = (),
     ) -> Proposal:
-        """Return k drafted tokens for each row; on CUDA the whole chain is one graph, but where it takes in prompts."""
+        """Return k drafted tokens for each row; on CUDA all that takes in no prompt is one graph."""
+        shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
 
-        def chain(pair: Tensor, lengths: Tensor, uniform: Tensor) -> Proposal:
-            fed, place = pair, lengths - 1
+        def chain(fed: Tensor, lengths: Tensor, uniform: Tensor, first: int = 0) -> tuple[Tensor, Tensor | None]:
+            """Draft from the first-th token on, fed with the one before it, and at the very first with one more."""
             tokens, drawn_from = [], []
-            for step in range(draft_tokens):
-                if chunks and step == 0:  # one pass over the weights for both
-                    logits = self.network.mixed(fed, place, chunks, span=batch.span, keep=1)[0][:, -1]
-                else:
-                    logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
+            for step in range(first, draft_tokens):
+                place = lengths + step if step else lengths - 1
+                logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
                 token, probabilities = choose(logits, temperature, uniform[:, step])
                 tokens.append(token)
                 if probabilities is not None:
                     drawn_from.append(probabilities)
-                fed, place = token[:, None], lengths + 1 + step
-            counts = torch.full_like(lengths, draft_tokens)
-            return Proposal(torch.stack(tokens, 1), counts, torch.stack(drawn_from, 1) if drawn_from else None)
+                fed = token[:, None]
+            return torch.stack(tokens, 1), torch.stack(drawn_from, 1) if drawn_from else None
 
-        if chunks:
-            return chain(batch.pair, batch.lengths, uniform)
-        shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
-        return runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
+        counts = torch.full_like(batch.lengths, draft_tokens)
+        if not chunks:
+            tokens, drawn_from = runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
+            return Proposal(tokens, counts, drawn_from)
+        # one pass over the weights for both
+        logits = self.network.mixed(batch.pair, batch.lengths - 1, chunks, span=batch.span, keep=1)[0][:, -1]
+        token, probabilities = choose(logits, temperature, uniform[:, 0])
+        if draft_tokens == 1:
+            return Proposal(token[:, None], counts, None if probabilities is None else probabilities[:, None])
+
+        def rest(fed: Tensor, lengths: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
+            return chain(fed, lengths, uniform, 1)
+
+        tokens, drawn_from = runner.call("rest", shape, rest, token[:, None], batch.lengths, uniform)
+        if probabilities is not None and drawn_from is not None:
+            drawn_from = torch.cat([probabilities[:, None], drawn_from], 1)
+        return Proposal(torch.cat([token[:, None], tokens], 1), counts, drawn_from)
 
 
 class NgramDraft:

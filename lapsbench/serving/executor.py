@@ -95,6 +95,15 @@ class Executor:
         self._stand_still(0, self.target.slots)
         for batch in (self._first(rows, span) for rows in reversed(sizes) for span in reversed(spans)):
             self.decoder.round(batch, self.sampling)
+            if self.decoder.runner.captures:
+                self._beside(batch)
+
+    def _beside(self, batch: Batch) -> None:
+        """Do such a round beside a prompt of nobody's."""
+        chunk = Chunk(0, torch.zeros(1, dtype=torch.int64, device=self.target.device), 0)
+        proposal = self.decoder.draft_round(batch, self.sampling, [chunk])
+        tokens = torch.cat([batch.last, proposal.tokens], dim=1)
+        self.target.mixed(tokens, batch.lengths, [chunk], span=batch.span)
 
     def forget(self) -> None:
         """Forget everybody: another workload begins."""
@@ -208,8 +217,10 @@ class Executor:
         return self._first(most, self.target.span(longest + k + 1))
 
     def _first(self, rows: int, span: int) -> Batch:
+        """Return the first rows; rows that stand still may be past the span, and a graph has but one width."""
         whole = self.rows
-        return Batch(whole.history[:rows, :span], whole.lengths[:rows], whole.limits[:rows], span)
+        history = whole.history[:rows] if self.decoder.runner.captures else whole.history[:rows, :span]
+        return Batch(history, whole.lengths[:rows], whole.limits[:rows], span)
 
     def _write_row(self, row: int, request: int) -> None:
         """Bring a row up to date with the text of a request that did no round there before."""
@@ -228,7 +239,8 @@ class Executor:
             self.of_row[row] = None
             if (request := self.slots.holders[row]) is not None:
                 held[row - first] = self.reach.get(request, max(self.texts[request].cached_tokens, 1))
-        lengths = torch.tensor(held, dtype=torch.int64, device=self.target.device)
+        most = self.target.room - self.draft_tokens - 2  # a round has a place behind it
+        lengths = torch.tensor(held, dtype=torch.int64, device=self.target.device).clamp(max=most)
         self.rows.lengths[first:end] = lengths
         self.rows.limits[first:end] = lengths + 1
 
