@@ -97,10 +97,14 @@ class Bench:
             OutOfMemoryError: there is no memory for it; nothing of the attempt is kept.
         """
         try:
-            return self._measure(point, grid, eager=self.eager if eager is None else eager)
+            timing = self._measure(point, grid, eager=self.eager if eager is None else eager)
         except RuntimeError as error:
             if not _wants_memory(error):
                 raise
+        else:
+            if eager is None:
+                self._medians[point] = timing.median_s
+            return timing
         self.release()
         raise OutOfMemoryError(f"{point} does not fit the device's memory")
 
