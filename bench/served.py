@@ -4,8 +4,9 @@
     python bench/served.py OUT PROFILE --dry-run        # replays, serves nothing
 
 Prices are PROFILE's, acceptance is imposed as a shipped profile recorded it. A repeat has other requests; within one,
-policies and loads have the same. A cell that is finished is on disk: the step log, what it simulates, and a line of
-served.jsonl. Takes what a bare machine has (bench/bare.txt).
+policies and loads have the same. A cell that is finished is on disk, a step log and a line of served.jsonl, and is not
+served again: the same command goes on. Of every cell it is told, too, how many steps the simulator composes alike, and
+what they took over what they are priced, by kind. Takes what a bare machine has (bench/bare.txt).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import itertools
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,14 @@ from lapsbench.sim.prepare import at_capacity, calibration, workload
 from lapsbench.sim.setup import set_up
 from lapsbench.store.profile import open_profile
 from lapsbench.store.steps import parse
+from lapsbench.validation.composition import KINDS, Log, proof
 
 if TYPE_CHECKING:
-    from lapsbench.core import Floats, Workload
+    from lapsbench.core import Floats, Policy, Workload
+    from lapsbench.serving.torch import Models
+    from lapsbench.sim.setup import Setup
+    from lapsbench.store.steps import Steps
+    from lapsbench.validation.composition import Proof
 
 MOST_PROMPT, MOST_OUTPUT = 1000, 300
 POLICIES = ("fcfs", "srpt-work", "laps-sd")
@@ -90,7 +96,8 @@ class Cells:
         self.profile = replace(open_profile(asked.profile), bank=open_profile(RECORDED).bank)
         self.costs = step_costs(self.profile, self.engine)
         self.learnt = calibration(self.profile, self.engine, PREDICTOR, self.costs, trace(0, 500, asked.scale))
-        self.models = None
+        self.models: Models | None = None
+        self.proofs: list[Proof] = []
         self.found: dict[tuple[float, str], list[tuple[Floats, Floats]]] = {}
 
     def run(self) -> None:
@@ -103,6 +110,14 @@ class Cells:
         for (load_, name), pairs in self.found.items():
             executed_s, simulated_s = (np.concatenate(each) for each in zip(*pairs, strict=True))
             print(f"all: {name} at {load_:g}: {_said(executed_s, simulated_s)}", flush=True)
+        steps, same = (sum(getattr(each, name) for each in self.proofs) for name in ("steps", "same"))
+        print(f"{same:,} of {steps:,} steps composed alike")
+        for kind in KINDS:
+            taken_s, priced_s = (
+                sum(getattr(each, name)[kind] for each in self.proofs) for name in ("taken_s", "priced_s")
+            )
+            if priced_s:
+                print(f"{kind}: {taken_s:.1f} s, {taken_s / priced_s:.3f} of what they are priced")
 
     def cell(self, repeat: int, load_: float, name: str) -> tuple[Floats, Floats]:
         """Serve and replay one; return the latency of every request, executed and simulated."""
@@ -115,24 +130,43 @@ class Cells:
         simulated_s = kernel.replay(work, engine, policy, costs, setup).finished_s - work.arrival_s
         if asked.dry_run:
             return simulated_s, simulated_s
-        log = asked.out / f"{name}-{load_:g}-{repeat}.jsonl"
-        clock = "cpu" if asked.device == "cpu" else "wall"
-        serving = TorchServing(asked.target, asked.draft, engine, policy, costs, log, clock=clock, device=asked.device)
+        path = asked.out / f"{name}-{load_:g}-{repeat}.jsonl"
+        if not path.exists():
+            self.serve(work, setup, policy, path)
+        steps = parse(path.read_bytes(), str(path))
+        executed_s = np.array([steps.departures[request].at_s for request in range(len(work))]) - work.arrival_s
+        told = proof(_log(steps), work, engine, policy, costs, setup, costs)
+        about = {"repeat": repeat, "policy": name, "load": load_, "requests": len(work)}
+        with (asked.out / "served.jsonl").open("a") as file:
+            file.write(json.dumps(about | _numbers(executed_s, simulated_s) | asdict(told)) + "\n")
+        self.proofs.append(told)
+        return executed_s, simulated_s
+
+    def serve(self, work: Workload, setup: Setup, policy: Policy, path: Path) -> None:
+        """Serve a cell; its log has the path once it is whole."""
+        asked, clock = self.asked, "cpu" if self.asked.device == "cpu" else "wall"
+        log = path.with_suffix(".part")
+        serving = TorchServing(
+            *(asked.target, asked.draft, self.engine, policy, self.costs, log), clock=clock, device=asked.device
+        )
         self.models = self.models or load(_longest(work, asked.scale), serving)
         serve(work, setup, serving, self.models)
-        steps = parse(log.read_bytes(), str(log))
-        executed_s = np.array([steps.departures[request].at_s for request in range(len(work))]) - work.arrival_s
-        np.savez_compressed(log.with_suffix(".npz"), executed_s=executed_s, simulated_s=simulated_s)
-        about = {"repeat": repeat, "policy": name, "load": load_, "requests": len(work), "steps": len(steps.start_s)}
-        with (asked.out / "served.jsonl").open("a") as file:
-            file.write(json.dumps(about | _numbers(executed_s, simulated_s)) + "\n")
-        return executed_s, simulated_s
+        log.replace(path)
 
 
 def _longest(work: Workload, scale: float) -> Workload:
     """Return a workload whose requests are as long as those of any repeat may be."""
     prompt, output = (np.full(len(work), max(each * scale, 2), dtype=np.int32) for each in (MOST_PROMPT, MOST_OUTPUT))
     return replace(work, prompt_tokens=prompt, output_tokens=output)
+
+
+def _log(steps: Steps) -> Log:
+    """Return the rows of a log by step."""
+    sizes: list[dict[int, tuple[int, int, int]]] = [{} for _ in steps.start_s]
+    for step, request, tokens, cached, drafts, *_ in steps.rows.tolist():
+        if tokens:
+            sizes[step][request] = (tokens, cached, drafts)
+    return Log(steps.admit_s, steps.start_s, steps.end_s, sizes)
 
 
 def _numbers(executed_s: Floats, simulated_s: Floats) -> dict[str, float]:
