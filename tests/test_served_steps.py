@@ -55,7 +55,9 @@ def test_what_is_left_of_a_step_is_what_a_replay_does_not_price_beside_it(draft,
         return Timing(2.0 if whole else 0.5, 2.0, 2.0, 2, settled=True)
 
     monkeypatch.setattr(made, "_time", timed)
-    monkeypatch.setattr(made, "_prefill", lambda point, _: Timing(sizes[point.query_tokens], 0.0, 0.0, 2, settled=True))
+    monkeypatch.setattr(
+        made, "_prefill", lambda point, *_: Timing(sizes[point.query_tokens], 0.0, 0.0, 2, settled=True)
+    )
     overhead = made.measure(Point("overhead", 3, 2, 16), grid)
     assert overhead.median_s == 2.0 - 0.5 - 0.5  # drafting, verifying
     mixed = made.measure(CHUNK, grid)

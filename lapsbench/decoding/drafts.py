@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from lapsbench.decoding import prompts
 from lapsbench.decoding.batch import Proposal
 from lapsbench.decoding.lookup import look_up
 from lapsbench.decoding.verify import choose
@@ -28,11 +29,8 @@ class Draft(Protocol):
     def label(self) -> str:
         """What it is and what its numbers are worth, for people."""
 
-    def take_in(self, chunks: Sequence[Chunk]) -> None:
-        """Take in chunks of prompts in one pass, while nobody does a round."""
-
-    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
-        """Take in a prompt, int64 [n], after the `cached` tokens slot `row` has already."""
+    def take_in(self, chunks: Sequence[Chunk], runner: Runner) -> None:
+        """Take in chunks of prompts, where nothing is captured in one pass."""
 
     def propose(
         self,
@@ -52,7 +50,7 @@ class Draft(Protocol):
             runner: what runs the steps.
             temperature: 0 for the most likely tokens.
             uniform: float64 [B, k] in [0, 1), one for each draw.
-            chunks: of prompts of other slots, taken in on the way.
+            chunks: of prompts of other slots, taken in on the way; none where steps are captured.
         """
 
 
@@ -73,14 +71,14 @@ class ModelDraft:
         """As told at creation."""
         return self._label
 
-    def take_in(self, chunks: Sequence[Chunk]) -> None:
+    def take_in(self, chunks: Sequence[Chunk], runner: Runner) -> None:
         """Write the chunks into the draft's own cache."""
+        if runner.captures:
+            for chunk in chunks:
+                prompts.take_in(self.network, chunk, runner)
+            return
         nobody = torch.zeros(0, 1, dtype=torch.int64, device=self.network.device)
         self.network.mixed(nobody, nobody[:, 0], chunks, span=0)
-
-    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
-        """Write the prompt into the draft's own cache."""
-        self.network.prefill(row, tokens, cached)
 
     def propose(
         self,
@@ -92,39 +90,28 @@ class ModelDraft:
         uniform: Tensor,
         chunks: Sequence[Chunk] = (),
     ) -> Proposal:
-        """Return k drafted tokens for each row; on CUDA all that takes in no prompt is one graph."""
-        shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
+        """Return k drafted tokens for each row; on CUDA the whole chain is one graph."""
 
-        def chain(fed: Tensor, lengths: Tensor, uniform: Tensor, first: int = 0) -> tuple[Tensor, Tensor | None]:
-            """Draft from the first-th token on, fed with the one before it, and at the very first with one more."""
+        def chain(pair: Tensor, lengths: Tensor, uniform: Tensor) -> Proposal:
+            fed, place = pair, lengths - 1
             tokens, drawn_from = [], []
-            for step in range(first, draft_tokens):
-                place = lengths + step if step else lengths - 1
-                logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
+            for step in range(draft_tokens):
+                if chunks and step == 0:  # one pass over the weights for both
+                    logits = self.network.mixed(fed, place, chunks, span=batch.span, keep=1)[0][:, -1]
+                else:
+                    logits = self.network.forward(fed, place, span=batch.span, keep=1)[:, -1]
                 token, probabilities = choose(logits, temperature, uniform[:, step])
                 tokens.append(token)
                 if probabilities is not None:
                     drawn_from.append(probabilities)
-                fed = token[:, None]
-            return torch.stack(tokens, 1), torch.stack(drawn_from, 1) if drawn_from else None
+                fed, place = token[:, None], lengths + 1 + step
+            counts = torch.full_like(lengths, draft_tokens)
+            return Proposal(torch.stack(tokens, 1), counts, torch.stack(drawn_from, 1) if drawn_from else None)
 
-        counts = torch.full_like(batch.lengths, draft_tokens)
-        if not chunks:
-            tokens, drawn_from = runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
-            return Proposal(tokens, counts, drawn_from)
-        # one pass over the weights for both
-        logits = self.network.mixed(batch.pair, batch.lengths - 1, chunks, span=batch.span, keep=1)[0][:, -1]
-        token, probabilities = choose(logits, temperature, uniform[:, 0])
-        if draft_tokens == 1:
-            return Proposal(token[:, None], counts, None if probabilities is None else probabilities[:, None])
-
-        def rest(fed: Tensor, lengths: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
-            return chain(fed, lengths, uniform, 1)
-
-        tokens, drawn_from = runner.call("rest", shape, rest, token[:, None], batch.lengths, uniform)
-        if probabilities is not None and drawn_from is not None:
-            drawn_from = torch.cat([probabilities[:, None], drawn_from], 1)
-        return Proposal(torch.cat([token[:, None], tokens], 1), counts, drawn_from)
+        if chunks:  # nothing is captured where there are any
+            return chain(batch.pair, batch.lengths, uniform)
+        shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
+        return runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
 
 
 class NgramDraft:
@@ -138,10 +125,7 @@ class NgramDraft:
         """As typed."""
         return f"ngram:{self.ngram}"
 
-    def take_in(self, chunks: Sequence[Chunk]) -> None:
-        """Do nothing, as in `prefill`."""
-
-    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
+    def take_in(self, chunks: Sequence[Chunk], runner: Runner) -> None:
         """Do nothing: the batch's history is all it reads."""
 
     def propose(

@@ -15,7 +15,9 @@ import torch
 from lapsbench.decoding.batch import Batch
 from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft
+from lapsbench.decoding.graphs import Runner
 from lapsbench.decoding.network import Chunk, Network
+from lapsbench.decoding.prompts import take_in
 from lapsbench.errors import LapsbenchError
 from lapsbench.profile.clock import Clock, Limits, Timing
 from lapsbench.profile.grid import OVERHEAD_DRAFTS, PREFILL, Grid, Point, Sizes
@@ -126,7 +128,7 @@ class Bench:
             return self._within(point, grid, seats) if self.hides else self._mixed(point, grid, seats)
         seats = self._seat(point.batch_size, grid.room(point), grid)
         if point.component in PREFILL:
-            return self._prefill(point, seats)
+            return self._prefill(point, seats, Runner(self.device, eager=eager))
         if point.component in SWAPS:
             return self._swap(point, seats)
         if self.hides and point.component in ("overhead", "round"):
@@ -206,10 +208,15 @@ class Bench:
 
         return self._time(lambda: decoder.round(batch, self.sampling), prepare)
 
-    def _prefill(self, point: Point, seats: Seats) -> Timing:
+    def _prefill(self, point: Point, seats: Seats, runner: Runner) -> Timing:
         tokens = torch.empty(point.query_tokens, dtype=torch.int64, device=self.device)
-        reader = seats.target if point.component == "prefill" else seats.draft
-        return self._time(lambda: reader.prefill(0, tokens, point.context_tokens), lambda: self._shuffle(tokens))
+        reader = seats.networks[point.component == "draft_prefill"]
+        chunk = Chunk(0, tokens, point.context_tokens)
+        try:
+            return self._time(lambda: take_in(reader, chunk, runner), lambda: self._shuffle(tokens))
+        finally:
+            runner.release()
+            self._empty_cache()
 
     def _mixed(self, point: Point, grid: Grid, seats: Seats) -> Timing:
         """Verify rounds and take in a chunk in one pass, as where they are served."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lapsbench.decoding import prompts
 from lapsbench.decoding.batch import Batch, Proposal
 from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft
@@ -77,9 +78,9 @@ class Executor:
         for decoder in self.decoders.values():
             decoder.runner = self.decoder.runner
         self.target, self.draft, self.draft_tokens = target, draft, draft_tokens
-        networks = [target, draft.network] if isinstance(draft, ModelDraft) else [target]
+        self.networks = [target, draft.network] if isinstance(draft, ModelDraft) else [target]
         self.texts: dict[int, Text] = {}
-        self.slots = Slots(networks, lambda request: self.texts[request].cached_tokens)
+        self.slots = Slots(self.networks, lambda request: self.texts[request].cached_tokens)
         self.rows = self.decoder.batch(target.slots)
         self.of_row: list[int | None] = [None] * target.slots
         self.reach: dict[int, int] = {}
@@ -95,15 +96,8 @@ class Executor:
         self._stand_still(0, self.target.slots)
         for batch in (self._first(rows, span) for rows in reversed(sizes) for span in reversed(spans)):
             self.decoder.round(batch, self.sampling)
-            if self.decoder.runner.captures:
-                self._beside(batch)
-
-    def _beside(self, batch: Batch) -> None:
-        """Do such a round beside a prompt of nobody's."""
-        chunk = Chunk(0, torch.zeros(1, dtype=torch.int64, device=self.target.device), 0)
-        proposal = self.decoder.draft_round(batch, self.sampling, [chunk])
-        tokens = torch.cat([batch.last, proposal.tokens], dim=1)
-        self.target.mixed(tokens, batch.lengths, [chunk], span=batch.span)
+        for network in self.networks:
+            prompts.warm_up(network, self.decoder.runner)
 
     def forget(self) -> None:
         """Forget everybody: another workload begins."""
@@ -157,18 +151,34 @@ class Executor:
         """Draft and verify, and take in the chunks; return drafts, the rows' logits, and those of the chunks' ends."""
         decoder, batch = self.decoders[k], self._batch(rows, k)
         self.batch = batch
+        if decoder.runner.captures:
+            return self._read_apart(decoder, chunks)
         takes_in = chunks if self.draft_tokens else []
         if len(batch) and k:
             proposal = decoder.draft_round(batch, self.sampling, takes_in)
         else:
             proposal = Proposal(batch.history[:, :0], torch.zeros_like(batch.lengths))
             if takes_in and self.draft is not None:
-                self.draft.take_in(takes_in)
+                self.draft.take_in(takes_in, decoder.runner)
         tokens = torch.cat([batch.last, proposal.tokens], dim=1)
         if not chunks:
             return proposal, decoder.verify_step(batch, tokens), tokens
         logits, ends = self.target.mixed(tokens, batch.lengths, chunks, span=batch.span)
         return proposal, logits, ends
+
+    def _read_apart(self, decoder: Decoder, chunks: list[Chunk]) -> tuple[Proposal, Tensor, Tensor]:
+        """Do the same in graphs of their own: every chunk, drafting, verifying."""
+        batch, runner = self.batch, decoder.runner
+        ends = [prompts.take_in(self.target, chunk, runner) for chunk in chunks]
+        if chunks and self.draft is not None and self.draft_tokens:
+            self.draft.take_in(chunks, runner)
+        said = torch.stack(ends) if ends else batch.history
+        proposal = Proposal(batch.history[:, :0], torch.zeros_like(batch.lengths))
+        if not len(batch):
+            return proposal, said, said
+        if decoder.draft_tokens:
+            proposal = decoder.draft_round(batch, self.sampling)
+        return proposal, decoder.verify_step(batch, torch.cat([batch.last, proposal.tokens], dim=1)), said
 
     def _booked(
         self,
