@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import platform
+import sys
 from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,7 +26,6 @@ from lapsbench.metrics.rows import summary_rows
 from lapsbench.needs import needs
 from lapsbench.patience import patience_rows
 from lapsbench.planning import plan as plan_of
-from lapsbench.policies import compiler
 from lapsbench.policies.registry import spec_of
 from lapsbench.policies.work import OF_TODAY
 from lapsbench.schedules import nominal
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lapsbench.scenario import Scenario
     from lapsbench.sim.sweep import Plan, Server, Simulator
 
-ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedules.py", "streams.py")
+ROOMS = ("compiled", "sim", "policies", "drafts", "acceptance", "traces", "core.py", "schedules.py", "streams.py")
 """What an outcome depends on besides its inputs: editing any of these makes old cells stale."""
 
 
@@ -67,8 +67,7 @@ class Replayer:
         self.rules_version = self.version()
         self.plan, self.baseline = plan_of(scenario)
         self.resumed = 0
-        self.remarks: list[str] = [compiler.remark] if compiler.remark else []
-        self.remarks += cut.remark(self.plan.profile, self.plan.engine.draft_tokens)
+        self.remarks: list[str] = cut.remark(self.plan.profile, self.plan.engine.draft_tokens)
         self._base = _base_key(self.plan, self.rules, *self.also())
         with ExitStack() as held:
             # before anything is compiled or replayed: a bad --out should fail at once
@@ -77,6 +76,8 @@ class Replayer:
             )
             self.sweep = Sweep(self.plan, say, _simulator(scenario), self.server())
             self.check()
+            if compiler := sys.modules.get("lapsbench.compiled.compiler"):  # else: nothing had to be compiled
+                self.remarks += [compiler.remark] if compiler.remark else []
             if self.folder is not None:
                 self.remarks += [self.folder.remark] if self.folder.remark else []
                 self.folder.write_manifest(self.manifest())

@@ -265,7 +265,9 @@ def provenance(table: pa.Table) -> dict[str, Any]:
 
 def _cast(table: pa.Table, wanted: pa.Field, path: Path) -> pa.ChunkedArray:
     try:
-        return table[wanted.name].cast(wanted.type)
+        column = table[wanted.name]
+        # casting imports all of pyarrow.compute
+        return column if column.type == wanted.type else column.cast(wanted.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
         raise LapsbenchError(
             f"column {wanted.name!r} does not read as {wanted.type} ({files.first_line(error)})",

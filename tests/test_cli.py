@@ -17,7 +17,7 @@ from commands import AZURE, SCRIPT, lapsbench, plain_environment, process
 
 from lapsbench import resources, schema
 from lapsbench.cli.console import complete_policy
-from lapsbench.cli.entry import app
+from lapsbench.cli.entry import application
 from lapsbench.drafting import DRAFT_TOKENS
 from lapsbench.engines import IDEAL, VLLM
 from lapsbench.policies.registry import names
@@ -343,13 +343,13 @@ def told_defaults():
 
 
 def test_every_flag_is_in_the_docs():
-    options = typer.main.get_command(app).commands["replay"].params
+    options = typer.main.get_command(application()).commands["replay"].params
     assert told_defaults().keys() == {option.opts[0] for option in options if option.opts[0].startswith("--")}
 
 
 @pytest.mark.parametrize("verb", ["report", "compare"])
 def test_every_flag_of_the_other_verbs_is_in_the_docs(verb):
-    options = typer.main.get_command(app).commands[verb].params
+    options = typer.main.get_command(application()).commands[verb].params
     section = DOCS.read_text().partition(f"## {verb}\n")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `(--[a-z-]+)", section, re.MULTILINE))
     assert told == {option.opts[0] for option in options if option.opts[0].startswith("--")}

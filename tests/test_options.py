@@ -17,10 +17,12 @@ import typer
 from commands import lapsbench, process
 
 from lapsbench import resources
-from lapsbench.cli.entry import app
+from lapsbench.cli.entry import application
 from lapsbench.scenario import Scenario
 
-OPTIONS = [option.name for option in typer.main.get_command(app).commands["replay"].params if option.name != "help"]
+OPTIONS = [
+    option.name for option in typer.main.get_command(application()).commands["replay"].params if option.name != "help"
+]
 SYNTHETIC = "--acceptance synthetic:mean"
 TWO = "--policy fcfs --policy srpt"
 BUSY = f"replay --trace chat --limit 300 --max-batch 8 --repeats 1 --engine ideal {TWO}"

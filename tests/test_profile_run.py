@@ -18,7 +18,7 @@ import tiny
 from commands import lapsbench, plain_environment
 
 from lapsbench import schema
-from lapsbench.cli.entry import app
+from lapsbench.cli.entry import application
 from lapsbench.profile import clock, costs
 from lapsbench.profile import device as devices
 from lapsbench.profile.clock import Timing
@@ -450,7 +450,7 @@ def test_sampled_profiles_are_measured_too(room, brief):
 
 def test_the_docs_name_every_flag():
     text = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text()
-    for option in typer.main.get_command(app).commands["profile"].params:
+    for option in typer.main.get_command(application()).commands["profile"].params:
         assert option.name == "help" or f"`{option.opts[0]}" in text
 
 

@@ -305,7 +305,7 @@ def test_a_compiled_policy_is_cached_beside_its_file_for_other_processes(tmp_pat
     path.write_text(LONGEST_FIRST)
     script = (
         "from lapsbench.policies.binding import compiled; from lapsbench.policies.registry import find;"
-        f"print(sum(compiled(find({str(path) + ':longest_first'!r})).stats.cache_hits.values()))"
+        f"print(sum(compiled(find({str(path) + ':longest_first'!r})).held.stats.cache_hits.values()))"
     )
     hits = [
         int(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout)

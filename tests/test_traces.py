@@ -19,9 +19,10 @@ from lapsbench import resources
 from lapsbench.core import Trace
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.schema import TAG
-from lapsbench.traces import open_trace, save_trace, scale_to_rate
+from lapsbench.traces import open_trace, scale_to_rate
 from lapsbench.traces.figures import figures
 from lapsbench.traces.recipes import CHAT, CODE, RECIPES, SHIPPED_REQUESTS, SHIPPED_SEED, write_shipped
+from lapsbench.traces.save import save_trace
 from lapsbench.traces.synthetic import generate
 
 NATIVE = "arrival_s,prompt_tokens,output_tokens\n"

@@ -99,7 +99,7 @@ def test_compiling_is_said_on_a_pipe_and_only_where_something_compiles(tmp_path)
     ) as cold:
         first = cold.stderr.readline()
         cold.kill()
-    assert first == b"compiling the simulator, once: about a minute\n"
+    assert first == b"compiling the simulator, once: about half a minute\n"
     lapsbench(line, tmp_path)
     assert "compiling" not in lapsbench(line, tmp_path).fine().err
 

@@ -16,7 +16,8 @@ from types import FrameType
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells expect; 0 fine, 1 error, 2 usage, 3 a gate failed."""
 HOW_TO_GO_ON = "interrupted; with --out, finished cells are kept and the same command goes on"
-_SWALLOWS = ("<frozen importlib", os.path.join("numba", "core", ""), os.path.join("llvmlite", ""))  # noqa: PTH118
+_ROOMS = (("numba", "core", ""), ("llvmlite", ""), ("lapsbench", "compiled", ""))
+_SWALLOWS = ("<frozen importlib", *(os.path.join(*room) for room in _ROOMS))  # noqa: PTH118
 """Files, by a part of their names, in which an interrupt cannot be raised."""
 _CLEAN_LINE_AND_CURSOR = "\r\x1b[2K\x1b[?25h"
 
@@ -41,7 +42,7 @@ def leave(*_: object) -> None:
     clean = _CLEAN_LINE_AND_CURSOR if os.isatty(2) else ""
     try:
         os.write(2, f"{clean}error: {HOW_TO_GO_ON}\n".encode())
-        if compiler := sys.modules.get("lapsbench.policies.compiler"):
+        if compiler := sys.modules.get("lapsbench.compiled.compiler"):
             compiler.forget()
     finally:
         os._exit(INTERRUPTED)

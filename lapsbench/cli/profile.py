@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import re
 import shlex
 import sys
@@ -188,6 +188,8 @@ def _show(make: Callable[..., Any], wanted: object, json_to: str | None, *, quie
 
 def _what_to_install(missing: str) -> str:
     """Return the command that installs the extra's packages by name, as no index need have this one."""
+    import importlib.metadata
+
     try:
         wanted = importlib.metadata.requires("lapsbench") or []
     except importlib.metadata.PackageNotFoundError:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lapsbench.metrics.result import ReplayResult
     from lapsbench.replay import Replayer
 
-COMPILING = "compiling the simulator, once: about a minute"
+COMPILING = "compiling the simulator, once: about half a minute"
 
 
 def run(

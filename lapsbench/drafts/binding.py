@@ -8,8 +8,6 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from numba import types
-
 from lapsbench.core import DRAFTING, JOB, Controller
 from lapsbench.drafts.registry import by_request
 from lapsbench.errors import LapsbenchError
@@ -20,11 +18,8 @@ from lapsbench.policies.uses import parse, reads, where
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DRAFTS_SIGNATURE = types.float64(types.int64, types.int64, types.int64, types.int64)
-"""Addresses of the jobs' addresses, of the drafts to write and how many they are, and the address of the step.
+    from lapsbench.compiled.native import Native
 
-Returns the most drafts of any; NaN where the controller does."""
-DRAFTS_TYPE = types.FunctionType(DRAFTS_SIGNATURE)
 ORACLES_OWN = "would_accept"
 _TOOLS = MappingProxyType(
     {"_nan": math.nan, "_longs": longs, "_ints": ints, "_job_at": drafted_job_at, "_step_at": shown_step_at}
@@ -54,8 +49,11 @@ def {name}_many(_jobs, _drafts, _count, _step):
 """
 
 
-def compiled(controller: Controller) -> Any:
-    """Compile the controller's function to `DRAFTS_SIGNATURE`, or load it from Numba's cache.
+def compiled(controller: Controller) -> Native:
+    """Compile the controller's function, or load what is kept of it on disk.
+
+    It takes the addresses of the jobs' addresses and of the drafts to write, how many they are, and the address of the
+    step; it returns the most drafts of any, NaN where the controller does.
 
     Raises:
         LapsbenchError: it reads a field it may not see, writes one it may not write, or does not compile.
@@ -64,14 +62,14 @@ def compiled(controller: Controller) -> Any:
 
 
 @cache
-def _compiled(choose: Callable[..., float], name: str, parameters: tuple[str, ...], oracle: bool) -> Any:  # noqa: FBT001
+def _compiled(choose: Callable[..., float], name: str, parameters: tuple[str, ...], oracle: bool) -> Native:  # noqa: FBT001
     found = Controller(name, choose, dict.fromkeys(parameters, 0.0), oracle=oracle)
     tree = parse(found)
     check_boundary(found, tree.body[0], {"job": (JOB.names or (), ()), "step": (_fields(found), ("scratch",))})
     if reads(found, ORACLES_OWN) and not oracle:  # by some detour
         raise LapsbenchError(f"reads {ORACLES_OWN}, which only oracles may", where=where(found), hint="oracle=True")
     nouns, template = (("job", "step"), _FOR_EACH) if by_request(found) else (("step",), _FOR_ALL)
-    return made_native(found, around_own(found, tree, nouns, template, _TOOLS), DRAFTS_SIGNATURE)
+    return made_native(found, lambda: around_own(found, tree, nouns, template, _TOOLS))
 
 
 def plain(controller: Controller) -> Callable[[Any, Any], float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapsbench.compiled.later import helper
 from lapsbench.drafts.registry import controller
-from lapsbench.policies.compiler import njit
 
 if TYPE_CHECKING:
     from lapsbench.drafts.view import Step
@@ -14,13 +14,13 @@ SLOT = 4
 """Numbers kept for each: place among the candidates + 1 (0: not begun), moving mean, batches, unused."""
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def slot_of(batch: int) -> int:
     """Return the slot of a batch: from 1, from 8, from 32, from 64."""
     return 0 if batch < 8 else 1 if batch < 32 else 2 if batch < 64 else 3
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def candidate(slot: int, place: int) -> int:
     """Return the drafts at a place among a slot's candidates: 1 3 7, 0 1 3, 0 1, and 0."""
     if slot == 0:
@@ -28,13 +28,13 @@ def candidate(slot: int, place: int) -> int:
     return 0 if place == 0 else 1 if place == 1 else 3
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def last_of(slot: int) -> int:
     """Return the place of a slot's last candidate."""
     return 2 if slot < 2 else 1 if slot == 2 else 0
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def moved(slot: int, place: int, mean: float, down: float, up: float) -> int:
     """Return the place that a moving mean of accepted drafts leads to."""
     if candidate(slot, place) == 0:  # a probe

@@ -25,30 +25,26 @@ from functools import cache
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from numba import types
-from numba.core.errors import NumbaError
-
+from lapsbench.compiled.later import later
+from lapsbench.compiled.native import Native, native, ours
 from lapsbench.core import DRAFTED, JOB, SYSTEM, WRITABLE, Policy
 from lapsbench.errors import LapsbenchError
-from lapsbench.policies.compiler import njit
 from lapsbench.policies.pointers import floats, longs, shown_job_at, system_at
 from lapsbench.policies.uses import may_ask_for_reviews, parse, where
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-RANKS_SIGNATURE = types.float64(types.int64, types.int64, types.int64, types.int64)
-"""Addresses of the jobs' addresses, of the ranks to write and how many they are, and the address of the system.
-
-Returns the highest rank, NaN if any is."""
-RANKS_TYPE = types.FunctionType(RANKS_SIGNATURE)
 TRUTH = re.compile("output|accept|remaining|length|future|true|workload")
 """Fields by these names would tell how long a request will be, or what it will accept."""
 PEEKING = "no policy may see: true lengths and future acceptance are not there"
 
 
-def compiled(policy: Policy) -> Any:
-    """Compile the policy's rank function to `RANKS_SIGNATURE`, or load it from Numba's cache.
+def compiled(policy: Policy) -> Native:
+    """Compile the policy's rank function, or load what is kept of it on disk.
+
+    It takes the addresses of the jobs' addresses and of the ranks to write, how many they are, and the address of the
+    system; it returns the highest rank, NaN if any is.
 
     Raises:
         LapsbenchError: it reads a field no policy may see, writes one it may not write, or does not compile.
@@ -57,26 +53,26 @@ def compiled(policy: Policy) -> Any:
 
 
 @cache  # loading from disk takes 4 ms, twice as long as replaying 5,000 requests
-def _compiled(rank: Callable[..., float], name: str, parameters: tuple[str, ...]) -> Any:
+def _compiled(rank: Callable[..., float], name: str, parameters: tuple[str, ...]) -> Native:
     policy = Policy(name, rank, preemptive=True, parameters=dict.fromkeys(parameters, 0.0))
     tree = parse(policy)
     check_boundary(policy, tree.body[0], POLICY_MAY)
-    return made_native(policy, _rewritten(policy, tree), RANKS_SIGNATURE)
+    return made_native(policy, lambda: _rewritten(policy, tree))
 
 
-def made_native(policy: Any, function: Any, signature: Any, *, cache: bool = True) -> Any:
-    """Compile a plug-in's function to a signature, or load it from Numba's cache.
+def made_native(policy: Any, make: Callable[[], Any]) -> Native:
+    """Compile a plug-in's function, which `make` returns, or load what is kept of it on disk.
 
     Raises:
         LapsbenchError: it does not compile.
     """
+    if ours(policy.rank):
+        return native(f"{policy.rank.__module__}.{policy.rank.__name__}", make, "float64")
+    from lapsbench.compiled.compiler import REFUSES, plugged  # noqa: PLC0415 - imports Numba
+
     try:
-        return njit(signature, cache=cache, error_model="numpy", nogil=True)(function)
-    except RuntimeError:  # Numba cannot cache it: no writable folder, or no file behind the function
-        if not cache:
-            raise
-        return made_native(policy, function, signature, cache=False)
-    except (NumbaError, KeyError) as error:
+        return plugged(make())
+    except REFUSES as error:
         raise _refused(policy, error) from error
 
 
@@ -154,7 +150,7 @@ def around_own(
     )
     around = policy.rank.__globals__ | dict(tools)
     # beyond its scratch lie the simulator's own counts; the check costs nothing where the index is a constant
-    as_here = njit(error_model="numpy", nogil=True, boundscheck=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    as_here = later(error_model="numpy", nogil=True, boundscheck=True)
     one = as_here(_built(policy, tree, function.name, around))
     settings = "; ".join(f"{name} = {nouns[-1]}.params[{i}]" for i, name in enumerate(policy.parameters)) or "pass"
     many = template.format(name=function.name, settings=settings, arguments=", ".join(names), **parts)

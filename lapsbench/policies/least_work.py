@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lapsbench.compiled.later import helper
 from lapsbench.core import CALIBRATION
-from lapsbench.policies.compiler import njit
 from lapsbench.policies.registry import policy
 from lapsbench.policies.work import engine_s, prefill_left_s, weighed
 
@@ -82,7 +82,7 @@ def index(ratio: Floats) -> Floats:
     return np.maximum(least, 0.0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def tokens_left(job: Job, system: System) -> float:
     """Return the tokens left, as an index of them; at least one, for it is not finished."""
     predicted = job.predicted_tokens * job.past_ratio

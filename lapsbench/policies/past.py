@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.policies.compiler import njit
+from lapsbench.compiled.later import helper
 
 if TYPE_CHECKING:
     from lapsbench.core import Ints, Longs
 
-LIMITS = np.unique(np.ceil(2.0 ** (np.arange(1, 97) / 4))).astype(np.int64)
+LIMITS = np.array(sorted(set(np.ceil(2.0 ** (np.arange(1, 97) / 4)).tolist())), np.int64)
 """Prompt tokens at which the next bin begins: four bins to a factor of 2."""
 ALL = len(LIMITS) + 1
 """The bin of everybody."""
@@ -66,7 +66,7 @@ class Past:
         return max(1.0 + certain * beyond / mean, LEAST)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def learn(past: Longs, each: int, share: int) -> None:
     """As `Past.learn`, of one bin, in an array of three numbers a bin."""
     past[3 * each] += 1
@@ -74,7 +74,7 @@ def learn(past: Longs, each: int, share: int) -> None:
     past[3 * each + 2] += share * share
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def ratio(past: Longs, each: int) -> float:
     """As `Past.ratio`."""
     count, everybody = past[3 * each], past[3 * ALL]

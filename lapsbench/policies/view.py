@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Protocol
 
-from lapsbench.policies.compiler import njit
+from lapsbench.compiled.later import helper
 
 if TYPE_CHECKING:
     from lapsbench.core import Floats
@@ -63,13 +63,13 @@ class System(Protocol):
     table: Floats
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def tiered(tier: float, key: float) -> float:
     """Return one number that orders by (tier, key), for keys below `TIER`; larger keys share the end of their tier."""
     return tier * TIER + min(key, TIER - 1.0)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def tokens_per_round(job: Job, system: System, prior_rounds: float) -> float:
     """Estimate a job's tokens per round: (tokens + k0 m0) / (rounds + k0), shrunken towards the calibration mean m0.
 
@@ -78,7 +78,7 @@ def tokens_per_round(job: Job, system: System, prior_rounds: float) -> float:
     return shrunken(job.rounds, job.accepted_tokens, prior_rounds, system.mean_tokens_per_round)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def shrunken(rounds: int, accepted_tokens: int, prior_rounds: float, prior: float) -> float:
     """Estimate tokens per round from what was seen and a prior that counts as `prior_rounds` rounds."""
     if rounds + prior_rounds == 0:
@@ -86,7 +86,7 @@ def shrunken(rounds: int, accepted_tokens: int, prior_rounds: float, prior: floa
     return (rounds + accepted_tokens + prior_rounds * prior) / (rounds + prior_rounds)
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def deviation(values: Floats, first: int, size: int) -> float:
     """Return standard deviation over mean of values[first:first + size]."""
     total = squares = 0.0

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lapsbench.compiled.later import helper
 from lapsbench.core import CALIBRATION
-from lapsbench.policies.compiler import njit
 from lapsbench.policies.registry import policy
 
 if TYPE_CHECKING:
@@ -19,19 +19,19 @@ OF_TODAY = 0.85
 """Of today's p99: what most of the gain is had for, with a tail that is 1.1 to 1.3 times as long."""
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def engine_s(prefill_s: float, rounds: float, system: System) -> float:
     """Return engine time: that of a prefill, and a place's share of so many rounds of a full batch."""
     return prefill_s + rounds * system.round_s / system.max_batch
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def prefill_left_s(job: Job) -> float:
     """Return what is left of a job's prefill, alone; after a recomputation that may be more than its prompt's."""
     return job.prefill_s * job.prefill_left_tokens / job.prompt_tokens
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@helper
 def weighed(job: Job, system: System, work_s: float, margin: float) -> float:
     """Rank by work left; a running job is ahead by what preempting it would cost all: a prefill holds up everybody.
 

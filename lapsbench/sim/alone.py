@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench.policies.pointers import ints, longs, octets
+from lapsbench.policies.pointers import floats, ints, longs, octets
 from lapsbench.sim.cost import DRAFT, DRAFT_PREFILL, OVERHEAD, PREFILL, VERIFY
 from lapsbench.sim.drafting import row_of, scheduled
-from lapsbench.sim.jit import entry, jit
+from lapsbench.sim.entries import entry
+from lapsbench.sim.jit import jit
+from lapsbench.sim.memory import address, sim_at
 from lapsbench.sim.prices import chunk_time, step_time
 from lapsbench.sim.record import Record
 from lapsbench.sim.setup import Solo
 
 if TYPE_CHECKING:
-    from lapsbench.core import Engine, Floats, Ints, Workload
+    from lapsbench.core import Engine, Workload
     from lapsbench.sim.cost import StepCosts
 
 
@@ -37,7 +38,12 @@ def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
 
     def walked(first: int, last: int) -> None:
         record = Record(work, engine, costs)  # one each: a walk notes where it looks
-        walk(record.sim, single.alone_s, single.rounds, single.prefill_s, first, last)
+        entry("alone.walk")(record.at, *map(address, (single.alone_s, single.rounds, single.prefill_s)), first, last)
+
+    if cores == 1:
+        walked(0, n)
+        return single
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most walks are short
 
     with ThreadPoolExecutor(cores) as pool:
         list(pool.map(walked, ends[:-1], ends[1:]))
@@ -61,9 +67,10 @@ def accept_run(runs: Any, length: int, shift: int, emitted: int) -> int:
     return np.int64(runs[place])
 
 
-@entry
-def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats, first: int, last: int) -> None:
+@jit
+def walk(at: int, alone_s_at: int, rounds_at: int, prefill_s_at: int, first: int, last: int) -> int:
     """Fill the arrays [N] from `first` to before `last`: seconds, rounds, seconds."""
+    sim, alone_s, rounds, prefill_s = sim_at(at, 0), floats(alone_s_at), ints(rounds_at), floats(prefill_s_at)
     overhead, k, nominal = step_time(sim, OVERHEAD, 1, 0.0), sim.draft_tokens, nominal_drafts(sim)
     for i in range(first, last):
         prompt, output = np.int64(ints(sim.prompt_tokens_at)[i]), np.int64(ints(sim.output_tokens_at)[i])
@@ -94,6 +101,7 @@ def walk(sim: Any, alone_s: Floats, rounds: Ints, prefill_s: Floats, first: int,
             while emitted < output:
                 emitted += min(accept_run(runs, length, shift, emitted), nominal) + 1
                 rounds[i] += 1
+    return 0
 
 
 @jit

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from numba.core import event
-
+from lapsbench.compiled import native
 from lapsbench.sim import kernel
 from lapsbench.sim.alone import solo
 from lapsbench.sim.prepare import workload
@@ -39,20 +38,15 @@ def replay_one(
 @contextmanager
 def told_of_compiling(tell: Callable[[], None]) -> Iterator[None]:
     """Call `tell` once, when the simulator begins to be compiled, if it is."""
-    with event.install_listener("numba:compile", _Listener(tell)):
+    told: list[str] = []
+
+    def hear(name: str) -> None:
+        if not told and name.startswith("lapsbench.sim."):
+            told.append(name)
+            tell()
+
+    native.begun.append(hear)
+    try:
         yield
-
-
-class _Listener(event.Listener):
-    def __init__(self, tell: Callable[[], None]) -> None:
-        self.tell = tell
-        self.told = False
-
-    def on_start(self, event: Any) -> None:
-        """Tell, if it is the first part of the simulator."""
-        if not self.told and event.data["dispatcher"].py_func.__module__.startswith("lapsbench.sim."):
-            self.told = True
-            self.tell()
-
-    def on_end(self, event: Any) -> None:
-        """Tell nothing: what comes next is told by who does it."""
+    finally:
+        native.begun.remove(hear)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.schedules import BY_BATCH, parsed
-from lapsbench.sim.interpolation import along
+from lapsbench.sim.interpolation import along, distinct
 from lapsbench.sim.mixed import MixedCosts, mixed_costs
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _require(profile: Profile, k: int, fewest: int) -> None:
 
 
 def _knots(sizes: list[Longs]) -> Floats:
-    return np.unique(np.concatenate(sizes)).astype(np.float64) if sizes else np.zeros(1)
+    return distinct(np.concatenate(sizes)).astype(np.float64) if sizes else np.zeros(1)
 
 
 def _rows(costs: Costs, component: str) -> _Rows | None:
@@ -147,7 +147,7 @@ def _step_table(rows: _Rows | None, query: int | None, top: int, context: Floats
     """Collapse one component to [batch, context]; a ragged grid is filled along context, then query, then batch."""
     if rows is None:
         return np.zeros((top + 1, len(context))), np.full(top + 1, np.inf)
-    batches = np.unique(rows.batch)
+    batches = distinct(rows.batch)
     planes = [_at_query(rows, batch, query, context) for batch in batches]
     sizes = np.arange(top + 1, dtype=np.float64)
     time_s = along(batches.astype(np.float64), np.array([plane for plane, _ in planes]), sizes)
@@ -163,7 +163,7 @@ def _step_table(rows: _Rows | None, query: int | None, top: int, context: Floats
 def _at_query(rows: _Rows, batch: int, query: int | None, context: Floats) -> tuple[Floats, float]:
     """Return the times over `context` at one batch and query size, and the largest context measured there."""
     mine = rows.batch == batch
-    queries = np.unique(rows.query[mine])
+    queries = distinct(rows.query[mine])
     lines, limits = [], []
     for size in queries:
         here = mine & (rows.query == size)
@@ -181,7 +181,7 @@ def _chunk_table(rows: _Rows | None, query: Floats, cached: Floats) -> tuple[Flo
     if rows is None:
         return np.zeros((len(query), len(cached))), np.array([np.inf, np.inf])
     batch = int(rows.batch.min())  # prefill is priced one sequence at a time
-    own = np.unique(rows.query[rows.batch == batch])
+    own = distinct(rows.query[rows.batch == batch])
     planes = [_at_query(rows, batch, int(size), cached) for size in own]
     table = along(own.astype(np.float64), np.array([plane for plane, _ in planes]), query)
     limit = [float(own[-1]) if len(own) > 1 else np.inf, min(limit for _, limit in planes)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lapsbench.core import TALLY
-from lapsbench.policies.pointers import floats, ints, longs, step_at, system_at
+from lapsbench.policies.pointers import answer, floats, ints, longs, step_at, system_at
 from lapsbench.sim.cost import BY_DRAFTS, VERIFY
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.prices import step_price
@@ -64,7 +64,7 @@ def ask(control: Any, sim: Any, batch: int, contexts: int, number: int) -> int:
     view.scheduled = scheduled(sim, batch, context)
     if sim.wants_costs:
         by_drafts(sim, batch, context)
-    most = control(sim.asked_at, sim.chosen_at, batch, sim.step_view_at)
+    most = answer(control, sim.asked_at, sim.chosen_at, batch, sim.step_view_at)
     if math.isnan(most):
         sim.culprit, most = sim.requests, 0.0
     view.rounds = view.accepted_tokens = 0

@@ -1,7 +1,7 @@
 """How the simulator is compiled: NumPy's arithmetic (x / 0 is infinite), free of Python's lock.
 
-Only an `entry`, which Python calls, is cached on disk: its file holds all that it calls. Before, each of the 170 parts
-looked for a place to keep itself when it was imported, and had wrappers for Python that nobody called compiled.
+An `entry` is called from Python with integers and addresses, and kept as machine code with all that it calls in it
+(`compiled.native`). The 150 parts are kept nowhere else, and have no wrappers for Python, which would never call them.
 
 `inlined` parts are copied into their callers by LLVM: a round of mlfq 22.4 to 21.2 ns, of fcfs 7.0 to 6.7, for 2 s of
 compiling. (Numba's own `inline="always"` copies before it infers types, and takes minutes.)
@@ -9,12 +9,11 @@ compiling. (Numba's own `inline="always"` copies before it infers types, and tak
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from lapsbench.policies.compiler import njit
+from lapsbench.compiled.later import later
 
-_compiled = partial(njit, error_model="numpy", nogil=True)
-entry: Any = _compiled(cache=True)
-jit: Any = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True)
-inlined: Any = _compiled(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True)
+jit: Any = later(error_model="numpy", nogil=True)
+inlined: Any = later(error_model="numpy", nogil=True, forceinline=True)
+kept: Any = later(cache=True, error_model="numpy", nogil=True)
+"""Called from Python with arrays; kept by Numba."""

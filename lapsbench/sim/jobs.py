@@ -12,8 +12,8 @@ import numpy as np
 from lapsbench.core import FINISHED, REJECTED, UNFINISHED
 from lapsbench.policies.past import ALL, MOST, UNIT, learn, ratio
 from lapsbench.policies.pointers import floats, ints, job_at, longs, octets
-from lapsbench.sim.jit import entry, inlined, jit
-from lapsbench.sim.memory import own_at, own_of, view_of
+from lapsbench.sim.jit import inlined, jit
+from lapsbench.sim.memory import own_at, own_of, sim_at, view_of
 from lapsbench.sim.queue import enheap, lift, rerank, wait
 from lapsbench.sim.state import BLOCK_BYTES
 from lapsbench.sim.timers import schedule
@@ -116,9 +116,11 @@ def record(sim: Any, job: int, status: int, finished_s: float) -> None:
     octets(sim.status_at)[job] = status
 
 
-@entry
-def record_live(sim: Any) -> None:
+@jit
+def record_live(at: int) -> int:
     """Write down what became of the jobs that were live when the replay was stopped."""
+    sim = sim_at(at, 0)
     for job in range(sim.next_request):
         if longs(sim.blocks_at)[job] != sim.pool_at:
             record(sim, job, UNFINISHED, np.nan)
+    return 0

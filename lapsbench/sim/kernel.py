@@ -12,20 +12,17 @@ Numbers: bench/README.md.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from numba import from_dtype, int64
+from typing import TYPE_CHECKING
 
 from lapsbench.core import SCRATCH, TABLE
 from lapsbench.drafts import binding as drafts
 from lapsbench.drafts.registry import find
 from lapsbench.errors import LapsbenchError
-from lapsbench.policies.binding import RANKS_TYPE, compiled
-from lapsbench.schedules import BY_BATCH
-from lapsbench.sim.jobs import record_live
+from lapsbench.policies.binding import compiled
+from lapsbench.schedules import BY_BATCH, RECORDED
+from lapsbench.sim.entries import entry
 from lapsbench.sim.record import Replay
-from lapsbench.sim.state import CROWDED, GOING, NAN_RANK, OVERRUN, SIM, STALLED
+from lapsbench.sim.state import CROWDED, GOING, NAN_RANK, OVERRUN, STALLED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,16 +47,14 @@ def replay(
     Raises:
         LapsbenchError: the policy does not compile, returned NaN, or indexed beyond what there is.
     """
-    rank, control = compiled(policy), drafts.compiled(find(engine.drafts or BY_BATCH))  # who always asks nobody
-    run = Replay(work, engine, policy, costs, setup)
-    advance = _advance(engine.rules)
-    if not advance.signatures:
-        advance.compile((RANKS_TYPE, drafts.DRAFTS_TYPE, from_dtype(SIM), int64))
-        advance.disable_compile()
+    rank = compiled(policy).address
+    # who always asks nobody
+    control = drafts.compiled(find(engine.drafts)).address if engine.drafts not in ("", BY_BATCH, RECORDED) else 0
+    run, advance = Replay(work, engine, policy, costs, setup), entry(f"{engine.rules}.step.advance")
     state, where = GOING, f"policy {policy.name!r}"
     try:
         while state == GOING:
-            state = advance(rank, control, run.sim, STEPS_PER_CALL)
+            state = advance(rank, control, run.at, STEPS_PER_CALL)
             if progress is not None:
                 progress(int(run.sim.gone))
     except IndexError as error:  # nothing here checks indices, but `binding` has policies do so
@@ -70,10 +65,5 @@ def replay(
         raise LapsbenchError("returned NaN", where=f"drafts {engine.drafts!r}", hint="guarding divisions")
     if state == NAN_RANK:
         raise LapsbenchError(f"returned NaN for request {run.sim.culprit}", where=where, hint="guarding divisions")
-    record_live(run.sim)
+    entry("jobs.record_live")(run.at)
     return run.outcome({STALLED: "stalled", OVERRUN: "overrun", CROWDED: "crowded"}.get(state, ""))
-
-
-def _advance(rules: str) -> Any:
-    """Return the compiled loop over steps under these rules; the others stay unread."""
-    return import_module(f"lapsbench.sim.{rules}.step").advance

@@ -14,7 +14,7 @@ import numpy as np
 from lapsbench.core import JOB
 from lapsbench.policies.pointers import LINE, job_at, longs, record_at, sizeof
 from lapsbench.sim.jit import inlined
-from lapsbench.sim.state import HIDDEN, PART, TIMER
+from lapsbench.sim.state import HIDDEN, PART, SIM, TIMER
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +52,7 @@ own_at = record_at(HIDDEN, after=JOB)
 """What the simulator knows of the job whose `core.JOB` lies at an address: it lies behind it."""
 timer_at = record_at(TIMER)
 part_at = record_at(PART)
+sim_at = record_at(SIM)
 
 
 @inlined

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.sim.interpolation import along
+from lapsbench.sim.interpolation import along, distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,14 +49,14 @@ def mixed_costs(costs: Costs, engine: Engine) -> MixedCosts | None:
     sizes = [size[mine].astype(np.int64) for size in others]
     k, tops = engine.draft_tokens, np.arange(engine.max_batch + 1, dtype=np.float64)
     verify = np.arange(1, k + 2, dtype=np.float64) if engine.drafts else np.array([k + 1.0])
-    tokens, cached, context = (np.unique(size).astype(np.float64) for size in sizes[1:])
+    tokens, cached, context = (distinct(size).astype(np.float64) for size in sizes[1:])
     time_s = filled([batch, *sizes], costs.time_s[mine], [tops, verify, tokens, cached, context])
     return MixedCosts(tokens, cached, context, time_s, _limits(batch, sizes, tops))
 
 
 def filled(sizes: Sequence[Longs], time_s: Floats, wanted: Sequence[Floats]) -> Floats:
     """Interpolate measured points onto a full grid, the last axis first."""
-    own = np.unique(sizes[0])
+    own = distinct(sizes[0])
     lines = []
     for size in own:
         here = sizes[0] == size
@@ -67,8 +67,8 @@ def filled(sizes: Sequence[Longs], time_s: Floats, wanted: Sequence[Floats]) -> 
 
 def _limits(batch: Longs, sizes: Sequence[Longs], tops: Floats) -> Floats:
     """Return the largest sizes measured, of the two batches around; an axis of one point has no end."""
-    batches = np.unique(batch)
-    most = [[size[batch == each].max() if len(np.unique(size)) > 1 else np.inf for size in sizes] for each in batches]
+    batches = distinct(batch)
+    most = [[size[batch == each].max() if len(distinct(size)) > 1 else np.inf for size in sizes] for each in batches]
     left = np.clip(np.searchsorted(batches, tops, side="right") - 1, 0, None)
     right = np.clip(np.searchsorted(batches, tops, side="left"), None, len(batches) - 1)
     limit = np.minimum(np.array(most, np.float64)[left], np.array(most, np.float64)[right])

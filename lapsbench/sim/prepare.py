@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 
 from lapsbench.acceptance.rounds import Assignment, whole
 from lapsbench.acceptance.sample import assign, groups
@@ -204,8 +203,9 @@ def _acceptance(trace: Trace, profile: Profile, engine: Engine, seed: int) -> tu
 def _ready(trace: Trace, drawn: Assignment, accept_runs: Bytes, predicted: Floats, classes: Ints) -> Workload:
     numbers, clients = np.zeros(len(trace), np.int32), 1
     if trace.client_id is not None:
-        encoded = pa.array(trace.client_id, pa.string()).fill_null("").dictionary_encode()
-        numbers, clients = encoded.indices.to_numpy().astype(np.int32), len(encoded.dictionary)
+        number = {name: each for each, name in enumerate(dict.fromkeys(name or "" for name in trace.client_id))}
+        numbers = np.fromiter((number[name or ""] for name in trace.client_id), np.int32, len(trace))
+        clients = len(number)
     return Workload(
         arrival_s=trace.arrival_s,
         prompt_tokens=trace.prompt_tokens,

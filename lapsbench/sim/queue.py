@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lapsbench.core import JOB
-from lapsbench.policies.pointers import floats, ints, longs, sizeof, system_at
+from lapsbench.policies.pointers import answer, floats, ints, longs, sizeof, system_at
 from lapsbench.sim.heap import heapify, pop, push
 from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.memory import own_of, view_of
@@ -65,7 +65,7 @@ def ask(rank: Any, sim: Any, numbers_at: int, views_at: int, ranks_at: int, size
         forget_reviews(sim, ints(numbers_at), size)
     system = system_at(sim.system_at, 0)
     system.now_s, system.step = sim.now_s, sim.step
-    worst = rank(views_at, ranks_at, size, sim.system_at)
+    worst = answer(rank, views_at, ranks_at, size, sim.system_at)
     if math.isnan(worst):
         blame(sim, ints(numbers_at), floats(ranks_at), size)
     if sim.limited:

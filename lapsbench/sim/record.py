@@ -59,6 +59,7 @@ class Record:
         self.owned: dict[str, NDArray[Any]] = {}
         blank = np.zeros(1, SIM).view(np.recarray)
         self.sim: Any = blank[0]
+        self.at = address(blank)
         self.own({name: getattr(work, name) for name in ARRIVALS if hasattr(work, name)})
         self.own({"accept_runs": np.minimum(work.accept_runs, min(engine.draft_tokens, 255))})
         self.own({"drafted": np.minimum(work.drafted, min(engine.draft_tokens, 255))})

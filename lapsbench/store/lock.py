@@ -18,8 +18,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
 
@@ -47,6 +45,8 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.remark = ""
+        from filelock import FileLock, Timeout  # noqa: PLC0415 - most replays keep nothing
+
         self._lock = FileLock(folder / LOCK_FILE)
         try:
             _acquire(self._lock, PATIENCE_S)
@@ -95,6 +95,8 @@ def writer(folder: Path) -> str:
     """Say who is writing a folder; empty where nobody is, or nobody can tell."""
     if not (folder / LOCK_FILE).exists():
         return ""
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - as above
+
     lock = FileLock(folder / LOCK_FILE)
     try:
         _acquire(lock, 0)

@@ -50,7 +50,9 @@ class Columns:
         chunks = [chunk for chunk in self._whole(name).chunks if len(chunk)]
         lengths = np.concatenate([np.diff(chunk.offsets.to_numpy()) for chunk in chunks])
         offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        values = pa.chunked_array([chunk.flatten() for chunk in chunks])
+        ends = [(chunk.offsets[0].as_py(), chunk.offsets[-1].as_py()) for chunk in chunks]
+        # not `flatten`, which imports all of pyarrow.compute; no list is null
+        values = pa.chunked_array([chunk.values[first:end] for chunk, (first, end) in zip(chunks, ends, strict=True)])
         if values.null_count:
             row = int(np.searchsorted(offsets, np.argmax(values.is_null().to_numpy()), side="right")) - 1
             self.fail(name, row, "holds a null", hint="a number for every output token")

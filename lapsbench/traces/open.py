@@ -10,14 +10,14 @@ from lapsbench import files, resources
 from lapsbench.errors import LapsbenchError, UsageError
 from lapsbench.traces.catalog import CATALOG, cached
 from lapsbench.traces.columns import Columns
-from lapsbench.traces.readers import reader_for
-from lapsbench.traces.readers.by_columns import read_chosen
+from lapsbench.traces.plain import read_plain
 from lapsbench.traces.shape import cut, idle, in_order
 from lapsbench.traces.source import inspect
 
 if TYPE_CHECKING:
     from lapsbench.core import Trace
     from lapsbench.traces.readers.reader import Failed
+    from lapsbench.traces.source import Source
 
 LONGEST_S = 100 * 365.25 * 86_400
 """A longer trace has its arrivals in another unit, or a damaged one; over this much, float64 holds microseconds."""
@@ -55,10 +55,7 @@ def open_trace(
     chosen = Columns.parse(columns, arrivals=arrivals) if columns is not None else None
     path = _find(source)
     origin = replace(inspect(path), time_unit=time_unit)
-    if chosen is not None:
-        trace = read_chosen(origin, chosen, fate)
-    else:
-        trace = reader_for(origin, arrivals=arrivals).read(origin, fate)
+    trace = (read_plain(origin) if chosen is None else None) or _read(origin, chosen, fate, arrivals=arrivals)
     if arrivals or trace.arrival_s.any():  # lengths alone have no order
         trace = in_order(trace)
     if not len(trace):
@@ -77,6 +74,16 @@ def open_trace(
         raise UsageError(what, where="--failed keep", hint="leaving it out")
     trace = cut(replace(trace, name=origin.path.stem), window=window, limit=limit)
     return replace(trace, notes=(*trace.notes, *idle(trace)))
+
+
+def _read(origin: Source, chosen: Columns | None, fate: Failed, *, arrivals: bool) -> Trace:
+    """Read whatever is no plain file of ours."""
+    from lapsbench.traces.readers import reader_for  # noqa: PLC0415 - all of them, and polars
+    from lapsbench.traces.readers.by_columns import read_chosen  # noqa: PLC0415
+
+    if chosen is not None:
+        return read_chosen(origin, chosen, fate)
+    return reader_for(origin, arrivals=arrivals).read(origin, fate)
 
 
 def _find(source: str) -> Path:

@@ -20,7 +20,18 @@ if TYPE_CHECKING:
     from lapsbench.tuning.space import Space
 
 MANIFEST, SCHEMA = "tune.json", "lapsbench.tune/1"
-ROOMS = ("sim", "policies", "drafts", "acceptance", "traces", "metrics", "tuning", "core.py", "schedules.py")
+ROOMS = (
+    "compiled",
+    "sim",
+    "policies",
+    "drafts",
+    "acceptance",
+    "traces",
+    "metrics",
+    "tuning",
+    "core.py",
+    "schedules.py",
+)
 """What a trial depends on besides its inputs."""
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lapsbench.sim.jit import entry
+from lapsbench.sim.jit import kept
 
 if TYPE_CHECKING:
     from lapsbench.core import Bools, Bytes, Floats, Longs
@@ -18,7 +18,7 @@ MOVES = 32
 """Per request that was ranked: more moves than that, and sorting anew is quicker."""
 
 
-@entry
+@kept
 def due(out: Longs, live: Bools, ran: Bools, review_s: Floats, review_step: Floats, now_s: float, step: int) -> int:
     """Write the places of those to ask again, who ran or whose review is due; return how many."""
     count = 0
@@ -29,7 +29,7 @@ def due(out: Longs, live: Bools, ran: Bools, review_s: Floats, review_step: Floa
     return count
 
 
-@entry
+@kept
 def heard(places: Longs, told: Floats, rank: Floats, moved: Bools) -> bool:
     """Keep the ranks that were told of these places; say whether all are numbers. Those that are none go last."""
     numbers = True
@@ -42,7 +42,7 @@ def heard(places: Longs, told: Floats, rank: Floats, moved: Bools) -> bool:
     return numbers
 
 
-@entry
+@kept
 def arranged(order: Longs, count: int, room: Longs, live: Bools, moved: Bools, rank: Floats, number: Longs) -> int:
     """Put the first `count` places in order of rank, then arrival, without the gone; clear `moved`.
 
@@ -81,14 +81,14 @@ def arranged(order: Longs, count: int, room: Longs, live: Bools, moved: Bools, r
     return kept if left > 0 or not moves else ~kept
 
 
-@entry
+@kept
 def _before(place: int, other: int, rank: Floats, number: Longs) -> bool:
     if rank[place] != rank[other]:
         return bool(rank[place] < rank[other])
     return bool(number[place] < number[other])
 
 
-@entry
+@kept
 def exchanged(best: Longs, running: Longs, parked: Bools, state: Bytes, runs: Longs, out: Longs) -> tuple[int, int]:
     """Write who of the best runs or will, being parked, and who runs and must not; return how many are either."""
     for place in running:

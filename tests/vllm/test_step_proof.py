@@ -13,20 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numba import from_dtype, int64, njit
+from numba import njit
 from serving import IMPOSED, NGRAM, PROVEN, Proof
 
-from lapsbench.drafts import binding as drafts
-from lapsbench.drafts.registry import find
-from lapsbench.policies.binding import RANKS_TYPE, compiled
-from lapsbench.schedules import BY_BATCH
+from lapsbench.policies.binding import compiled
 from lapsbench.sim.cost import OVERHEAD
+from lapsbench.sim.entries import entry
 from lapsbench.sim.memory import view_of
 from lapsbench.sim.record import Replay
 from lapsbench.sim.reference.prices import Prices
 from lapsbench.sim.reference.vllm import Vllm
-from lapsbench.sim.state import SIM
-from lapsbench.sim.vllm.step import advance, gone
+from lapsbench.sim.vllm.step import gone
 from lapsbench.store.steps import parse
 
 named = pytest.mark.parametrize("case", IMPOSED, ids=lambda case: case.name)
@@ -124,10 +121,7 @@ def compiled_steps(case, log):
     """Return for every step of the compiled kernel how much it emitted for whom, on the clock of a log."""
     work, engine, policy, costs, setup = case.ready()
     run = Replay(work, engine, policy, costs, setup)
-    control = drafts.compiled(find(BY_BATCH))  # with a fixed k nobody is asked
-    if not advance.signatures:
-        advance.compile((RANKS_TYPE, drafts.DRAFTS_TYPE, from_dtype(SIM), int64))
-        advance.disable_compile()
+    nobody, advance = 0, entry("vllm.step.advance")  # with a fixed k nobody is asked for drafts
     run.owned["step_s"][:] = run.owned["chunk_s"][:] = 0.0
     emitted, ran = np.zeros(len(work), np.int64), np.full(len(work), -2)
     steps = []
@@ -135,7 +129,7 @@ def compiled_steps(case, log):
         run.sim.now_s = start_s
         run.owned["step_s"][OVERHEAD] = end_s - start_s
         before, gone_before = emitted.copy(), ran == -1
-        advance(compiled(policy), control, run.sim, 1)
+        advance(compiled(policy).address, nobody, run.at, 1)
         look(run.sim, emitted, ran)
         left = (ran == -1) & ~gone_before
         emitted[left] = work.output_tokens[left]

@@ -31,17 +31,18 @@ from lapsbench.sim.drafting import (
 )
 from lapsbench.sim.heap import insertion_sort
 from lapsbench.sim.ideal.select import select, select_within_memory, swap_time
-from lapsbench.sim.jit import entry, inlined, jit
+from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
-from lapsbench.sim.memory import own_at, own_of, timer_at, view_of
+from lapsbench.sim.memory import own_at, own_of, sim_at, timer_at, view_of
 from lapsbench.sim.prices import chunk_price, mixed_price, step_price
 from lapsbench.sim.state import BY_STEP, BY_TIME, CROWDED, DONE, GOING, NAN_RANK, OVERRUN, STALLED
 from lapsbench.sim.timers import review
 
 
-@entry
-def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
-    """Run at most `steps` steps; say whether there is more to do."""
+@jit
+def advance(rank: int, control: int, at: int, steps: int) -> int:
+    """Run at most `steps` steps; say whether there is more to do. All but that are addresses."""
+    sim = sim_at(at, 0)
     last = sim.step + steps
     while sim.step < last:
         arrive(rank, sim)

@@ -26,9 +26,9 @@ from lapsbench.sim.drafting import (
     tally,
     verify_price,
 )
-from lapsbench.sim.jit import entry, inlined, jit
+from lapsbench.sim.jit import inlined, jit
 from lapsbench.sim.jobs import arrive, dismiss
-from lapsbench.sim.memory import own_at, own_of, part_at, timer_at, view_of
+from lapsbench.sim.memory import own_at, own_of, part_at, sim_at, timer_at, view_of
 from lapsbench.sim.prices import chunk_price, mixed_price, step_price
 from lapsbench.sim.queue import unwait
 from lapsbench.sim.state import (
@@ -49,9 +49,10 @@ from lapsbench.sim.vllm.compose import compose
 from lapsbench.sim.weighing import count_work
 
 
-@entry
-def advance(rank: Any, control: Any, sim: Any, steps: int) -> int:
-    """Run at most `steps` steps; say whether there is more to do."""
+@jit
+def advance(rank: int, control: int, at: int, steps: int) -> int:
+    """Run at most `steps` steps; say whether there is more to do. All but that are addresses."""
+    sim = sim_at(at, 0)
     last = sim.step + steps
     while sim.step < last:
         arrive(rank, sim)
