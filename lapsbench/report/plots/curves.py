@@ -141,10 +141,11 @@ def _quantiles(pile: Pile, shares: Floats, quantity: str, load: float | None, po
 
 
 def _classify(part: _Measured, edges: Floats, classes: Sequence[Pile]) -> None:
-    place = np.clip(np.searchsorted(edges, part.alone_s, side="right") - 1, 0, CLASSES - 1)
-    slowdown = part.of("slowdown")
-    for number, pile in enumerate(classes):
-        pile.add(slowdown[place == number])
+    place = np.clip(np.searchsorted(edges, part.alone_s, side="right") - 1, 0, CLASSES - 1).astype(np.uint8)
+    slowdown = part.of("slowdown")[np.argsort(place, kind="stable")]
+    ends = np.cumsum(np.bincount(place, minlength=CLASSES))
+    for pile, values in zip(classes, np.split(slowdown, ends[:-1]), strict=True):
+        pile.add(values)
 
 
 def _classes(classes: Sequence[Pile], edges: Floats, policy: str) -> list[Row]:

@@ -158,4 +158,5 @@ def _states(run: Run, cell: SavedCell, start_s: float, span_s: float, max_batch:
 
 def _by(events_s: Floats, instants: Floats) -> Longs:
     """Count the events up to each instant; one that never happened is NaN."""
-    return np.searchsorted(np.sort(events_s), instants, side="right")
+    place = np.searchsorted(instants, events_s)  # of the first that has it; sorting the events took eight times as long
+    return np.cumsum(np.bincount(place, minlength=INSTANTS + 1))[:INSTANTS]
