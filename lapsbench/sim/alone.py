@@ -39,8 +39,11 @@ def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
         record = Record(work, engine, costs)  # one each: a walk notes where it looks
         walk(record.sim, single.alone_s, single.rounds, single.prefill_s, first, last)
 
-    with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(walked, ends[:-1], ends[1:]))
+    if cores == 1:
+        walked(0, n)
+    else:
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(walked, ends[:-1], ends[1:]))
     return single
 
 
