@@ -129,10 +129,13 @@ class SavedRun:
 
     def size(self, cell: SavedCell) -> int:
         """Return how many requests a cell has."""
-        if not isinstance(cell.rows, range):
-            return cell.rows[1]
+        return self._count(cell.rows)
+
+    def _count(self, rows: range | tuple[int, int]) -> int:
+        if not isinstance(rows, range):
+            return rows[1]
         with self._legibly():
-            return sum(int(self._file.metadata.row_group(group).num_rows) for group in cell.rows)
+            return sum(int(self._file.metadata.row_group(group).num_rows) for group in rows)
 
     def span_s(self, cell: SavedCell) -> tuple[float, float]:
         """Return when the first and the last request of a cell arrive."""
@@ -176,6 +179,18 @@ class SavedRun:
     def columns(self, cell: SavedCell, *names: str) -> Iterator[dict[str, Any]]:
         """Read some columns of `REQUESTS` of one cell, some requests after the others; seconds that never came: NaN."""
         return ahead(self._columns(rows, names) for rows in self._pieces(cell))
+
+    def rows(self, cell: SavedCell, places: Sequence[int], *names: str) -> dict[str, Any]:
+        """Read some columns of a few requests of a cell, by their places in it; there must be one."""
+        found: list[dict[str, Any]] = []
+        before, wanted = 0, np.array(places)
+        for piece in self._pieces(cell):
+            size = self._count(piece)
+            mine = wanted[(wanted >= before) & (wanted < before + size)] - before
+            if len(mine):
+                found.append({name: values[mine] for name, values in self._columns(piece, names).items()})
+            before += size
+        return {name: np.concatenate([part[name] for part in found]) for name in names}
 
     def _columns(self, rows: range | tuple[int, int], names: Sequence[str]) -> dict[str, Any]:
         with self._legibly():
