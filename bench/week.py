@@ -1,4 +1,4 @@
-"""Replays a week of traffic and reports it: time and peak memory of each command, fcfs per request against a million.
+"""Replays a week of traffic, reports and compares it: time and memory of each command, and fcfs against a million.
 
 27.3 million requests are the conversations of Azure's week of 2024; here the hour of 2023 is repeated in time. All
 files lie in a temporary folder (`--folder` says where: 8 GB) and are gone at the end. `make bench` runs it too.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -37,6 +38,7 @@ POLICIES = ("fcfs", "srpt-work", "work-patient")
 ENGINES = ("ideal", "vllm")
 LAPSBENCH = Path(sys.executable).with_name("lapsbench")
 REPLAY_LIMIT_GB, REPORT_LIMIT_GB, REPORT_LIMIT_S = 8.0, 2.0, 60.0
+"""`compare` may take two reports' time: it reads two runs."""
 PACE_LIMIT = 1.25
 """Pages that are touched for the first time cost 5 % where 2 GB of results are new; the rest is the machine's."""
 TURNS = 3
@@ -72,7 +74,7 @@ def main() -> int:
         print(f"|:{'-' * 16}-|{'-' * 8}:|{'-' * 8}:|{'-' * 14}:|------|")
         kept = True
         for engine in options.engines:
-            for ran in both(trace, engine, Path(folder) / engine):
+            for ran in commands(trace, engine, Path(folder) / engine):
                 per_request = ran.peak_bytes / options.requests
                 judged = "PASS" if ran.kept else "FAIL"
                 print(
@@ -104,15 +106,19 @@ def tile(path: Path, requests: int) -> None:
             writer.write_table(pa.table(columns, schema=schema), row_group_size=len(trace))
 
 
-def both(trace: Path, engine: str, out: Path) -> list[Ran]:
-    """Replay under one engine, and report."""
+def commands(trace: Path, engine: str, out: Path) -> list[Ran]:
+    """Replay under one engine, report, make a page, and compare with itself, which reads both sides all the same."""
     policies = [word for name in POLICIES for word in ("--policy", name)]
     options = ["--profile", PROFILE, "--load", str(LOAD), "--predict", PREDICTOR, "--repeats", "1", *policies]
     replayed = ran(
         f"replay, {engine}", REPLAY_LIMIT_GB, "replay", "--trace", trace, "--engine", engine, *options, "--out", out
     )
     reported = ran(f"report, {engine}", REPORT_LIMIT_GB, "report", out)
-    return [replayed, replace(reported, limit_s=REPORT_LIMIT_S)]
+    drawn = ran(f"page, {engine}", REPORT_LIMIT_GB, "report", out, "--html", out / "page.html")
+    compared = ran(f"compare, {engine}", REPORT_LIMIT_GB, "compare", out, out)
+    shutil.rmtree(out)
+    read = [replace(each, limit_s=REPORT_LIMIT_S) for each in (reported, drawn)]
+    return [replayed, *read, replace(compared, limit_s=2 * REPORT_LIMIT_S)]
 
 
 def ran(name: str, limit_gb: float, *words: object) -> Ran:

@@ -98,12 +98,14 @@ def engine_of(scenario: Scenario, profile: Profile, drafting: Mapping[str, Any])
 
 
 def draft_method(profile: Profile) -> DraftMethod:
-    """Return how vLLM would call this profile's drafting; ngram where the profile does not say."""
+    """Return how vLLM would call this profile's drafting; ngram where the profile does not say who drafts."""
     said = str(profile.provenance.get("draft_method", "")).lower()
     for method in DRAFT_METHODS:
         if method in said:
             return method
-    return "ngram"
+    measured = profile.provenance.get("identity", {})  # by `lapsbench profile`: there, whatever is no ngram is a model
+    drafts = str(measured.get("draft", {}).get("name", "ngram")) if isinstance(measured, dict) else "ngram"
+    return "ngram" if drafts.startswith("ngram") else "draft_model"
 
 
 def rules_version(engine: EngineName) -> str:

@@ -151,6 +151,5 @@ def _rows(found: Requests, rows: slice) -> Requests:
         arrival_s=found.arrival_s[rows],
         prompt_tokens=found.prompt_tokens[rows],
         output_tokens=found.output_tokens[rows],
-        predicted_tokens=found.predicted_tokens[rows],
         outcome=rows_of(found.outcome, rows),
     )

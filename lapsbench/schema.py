@@ -17,7 +17,7 @@ from lapsbench import files
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 TAG = b"lapsbench.schema"
@@ -184,11 +184,11 @@ def tag_of(kind: str) -> bytes:
     return f"{kind}/{VERSIONS.get(kind, 1)}".encode()
 
 
-def as_requests(table: pa.Table) -> pa.Table:
-    """Return requests of any version in the columns of `REQUESTS`; before version 2 nothing resumed with a token."""
+def as_requests(table: pa.Table, names: Sequence[str] = REQUESTS.names) -> pa.Table:
+    """Return requests of any version in columns of `REQUESTS`; before version 2 nothing resumed with a token."""
     if "resumes" not in table.schema.names:
         table = table.append_column("resumes", pa.array(np.zeros(len(table), np.int32)))
-    return table.select(REQUESTS.names).cast(REQUESTS)
+    return table.select(names).cast(pa.schema([REQUESTS.field(name) for name in names]))
 
 
 def read_requests(path: Path) -> pa.Table:

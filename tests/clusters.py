@@ -128,9 +128,14 @@ def printed(start, ports):
     return line
 
 
+def written(folder):
+    """Return what is in the files of a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
 @contextlib.contextmanager
-def cluster(kind, room):
-    """Start what the docs print, and give the address and the docs' replay."""
+def cluster(kind, room, *, alone=False):
+    """Start what the docs print, or its head alone, and give the address and the docs' replay."""
     env, ports = environment(room), {"8786": free_port(), "6379": free_port(), "10001": free_port()}
     head, port, more = {
         "dask": ("dask scheduler", ports["8786"], "dask worker"),
@@ -138,7 +143,7 @@ def cluster(kind, room):
     }[kind]
     with started(printed(head, ports), room, env, "head"):
         wait_for(lambda: listens(port), told=(room / "head.log").read_text())
-        with started(printed(more, ports), room, env, "worker"):
+        with contextlib.nullcontext() if alone else started(printed(more, ports), room, env, "worker"):
             yield (
                 f"{kind}://127.0.0.1:{port}",
                 printed(f"--on {kind}://HOST:{'8786' if kind == 'dask' else '10001'}", ports),

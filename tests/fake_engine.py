@@ -13,9 +13,8 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
-from lapsbench.execution import child, executor, process
+from lapsbench.execution import child
 from lapsbench.execution.wanted import Prepared
 from lapsbench.policies.registry import find
 from lapsbench.serving.log import Row, StepLog
@@ -100,6 +99,10 @@ def serve(asked):
 @contextmanager
 def fake_engine(fault=""):
     """Have such children serve, and vLLM count as installed."""
+    from unittest import mock  # what children do not need: a third of their start
+
+    from lapsbench.execution import executor, process
+
     command = (sys.executable, str(Path(__file__).resolve()))
     here = mock.patch.object(executor, "check_installed")
     with mock.patch.object(process, "CHILD", command), here, mock.patch.dict(os.environ, FAULT=fault):

@@ -1,4 +1,4 @@
-"""A sweep of 400 cells on real clusters of two workers, Dask's and Ray's, as docs/cluster.md has them started."""
+"""A sweep of 400 cells, and a tuning, on real clusters of two workers, started as docs/cluster.md has it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from clusters import (
     replayed,
     started,
     wait_for,
+    written,
 )
 from commands import lapsbench, plain_environment, process
 from test_bad_input import HEARING
 from test_on import same
 
 PACKAGE = Path(__file__).parents[1] / "lapsbench"
+TUNING = printed("lapsbench tune", {}).removeprefix("lapsbench ")
 SWEEP = PRINTED[2].removeprefix("lapsbench ").partition(" --out")[0] + " --quiet"
 """What the docs have replayed, 400 cells."""
 
@@ -45,16 +47,28 @@ def whole(tmp_path_factory):
     return room / "run"
 
 
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """The docs' tuning in one process: its files, and what it printed."""
+    room = tmp_path_factory.mktemp("tuned")
+    (room / "mine.py").write_text(MINE)
+    done = lapsbench(f"{TUNING.replace('--on dask://127.0.0.1:8786 ', '')} --jobs 1", room).fine()
+    return written(room / "tuned"), done.out
+
+
 @pytest.mark.parametrize("kind", KINDS.values())
-def test_a_cluster_gives_the_bytes_of_one_process_though_a_worker_is_killed(tmp_path, whole, kind):
+def test_a_cluster_gives_the_bytes_of_one_process_though_a_worker_is_killed(tmp_path, whole, tuned, kind):
     (tmp_path / "mine.py").write_text(MINE)
     with cluster(kind, tmp_path) as (place, docs):
         process(docs.removeprefix("lapsbench "), tmp_path).fine()
         same(whole, tmp_path / "sweep")
-        assert sorted(cell for _, cell in replayed(tmp_path)) == list(range(400))
-        assert len({process for process, _ in replayed(tmp_path)}) == 2
+        assert sorted(cell for _, cell in told(tmp_path)) == list(range(400))
 
-        (tmp_path / "replayed").unlink()
+        done = process(f"{TUNING.replace('dask://127.0.0.1:8786', place)} -q", tmp_path).fine()
+        assert (written(tmp_path / "tuned"), done.out, done.err) == (*tuned, "")
+        trials = [trial for _, trial in told(tmp_path)]
+        assert len(trials) == len(set(trials))
+
         with replaying(tmp_path, f"--out again --on {place}", 60) as running:
             came = arrived(tmp_path)
             os.kill(replayed(tmp_path)[-1][0], signal.SIGKILL)
@@ -65,6 +79,14 @@ def test_a_cluster_gives_the_bytes_of_one_process_though_a_worker_is_killed(tmp_
         counted = [cell for _, cell in replayed(tmp_path)]
         assert all(counted.count(cell) == 1 for cell in came)
         assert len(counted) <= 402  # what a dead worker had not handed over
+
+
+def told(room):
+    """Return what two workers replayed, and forget it."""
+    found = replayed(room)
+    (room / "replayed").unlink()
+    assert len({process for process, _ in found}) == 2
+    return found
 
 
 @pytest.mark.parametrize("kind", [KINDS["dask"]])
@@ -103,7 +125,7 @@ def test_ctrl_c_keeps_finished_cells_and_this_machine_goes_on(tmp_path, whole, k
 
 
 def another(package):
-    (package / "core.py").write_text(f"{(package / 'core.py').read_text()}\nANOTHER = 1\n")
+    (package / "tuning/bench.py").write_text(f"{(package / 'tuning/bench.py').read_text()}\nANOTHER = 1\n")
 
 
 def older(package):
@@ -121,7 +143,7 @@ OLDER = older, ["has another lapsbench, or none", "try pip install lapsbench=="]
 def test_a_worker_with_another_lapsbench_is_refused_in_one_line(tmp_path, kind, change, words):
     shutil.copytree(PACKAGE, tmp_path / "site/lapsbench", ignore=shutil.ignore_patterns("__pycache__"))
     change(tmp_path / "site/lapsbench")
-    with cluster(kind, tmp_path) as (place, _):
+    with cluster(kind, tmp_path, alone=kind == "ray") as (place, _):  # Ray's head works, too
         done = process(f"replay --limit 100 --quiet --on {place}", tmp_path)
     assert (done.code, done.out) == (1, "")
     assert done.err.count("\n") == 1

@@ -151,7 +151,7 @@ def test_every_architecture_decodes_as_it_does_alone(family, draft):
     assert decoded(family, draft, 3).tokens == expected(family)
 
 
-@pytest.mark.parametrize("batch", range(1, 9))
+@pytest.mark.parametrize("batch", [1, 2, 5, 8])
 @pytest.mark.parametrize("draft", DRAFTS)
 def test_a_batch_of_ragged_prompts_says_what_each_says_alone(draft, batch):
     for k in KS:

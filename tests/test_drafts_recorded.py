@@ -21,7 +21,7 @@ SYNC = cases(Ask(scheduling=("sync",), on_preempt=("recompute", "keep")))
 def test_kernel_equals_twin(spec):
     def kernel_is_twin(scenario):
         policy = find(spec)
-        assert not differences(scenario.replay(policy), scenario.twin(policy)), scenario.engine
+        assert not scenario.unlike(policy), scenario.engine
 
     check(kernel_is_twin, recorded(SYNC), 40, f"recorded {spec}")
 

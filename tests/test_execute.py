@@ -45,8 +45,8 @@ def requests(run):
 @pytest.mark.parametrize("memory", ["--kv-tokens 0", "--kv-tokens 4096 --batched-tokens 512 --block-tokens 16"])
 def test_an_executed_run_is_the_replay_where_the_engine_is_the_reference(tmp_path, k, on_preempt, memory):
     flags = f"{FLAGS} --max-model-len 4096 --block-tokens 128 --draft-tokens {k} --on-preempt {on_preempt} {memory}"
-    execute(f"{flags} {TWO} --policy las --out real", tmp_path).fine()
-    lapsbench(f"replay {flags} --draft-method ngram {TWO} --policy las --out simulated", tmp_path).fine()
+    execute(f"{flags} --policy fcfs --policy las --out real", tmp_path).fine()
+    lapsbench(f"replay {flags} --draft-method ngram --policy fcfs --policy las --out simulated", tmp_path).fine()
     real, simulated = requests(tmp_path / "real"), requests(tmp_path / "simulated")
     if on_preempt == "keep":  # a log does not tell a round from a resumption that finds all its blocks again
         real, simulated = (

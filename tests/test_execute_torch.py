@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="serving on our decoder is an extra: pip install '.[profile]'")
 
 import tiny
-from commands import lapsbench, process
+from commands import lapsbench
 
 FLAGS = "--engine torch --profile cpu-smollm2-135m-ngram --trace t.csv --rate 40 --max-batch 4 --repeats 1"
 LETTERS = '{"prompt": "abc abc abc"}\n{"prompt": "cab"}\n'
@@ -35,7 +35,7 @@ def room(tmp_path):
     ],
 )
 def test_everybody_is_served_and_every_token_is_in_the_steps(room, way):
-    done = process(f"execute {FLAGS} --target model {way} --policy fcfs --policy srpt --out run", room).fine()
+    done = lapsbench(f"execute {FLAGS} --target model {way} --policy srpt --out run", room).fine()
     assert "engine: executed on torch 2." in done.out
     requests, steps = (pl.read_parquet(room / "run" / f"{name}.parquet") for name in ("requests", "steps"))
     assert (requests["status"] == "finished").all()
@@ -62,6 +62,6 @@ def test_everybody_is_served_and_every_token_is_in_the_steps(room, way):
     ],
 )
 def test_what_cannot_be_served_is_one_line(room, flags, code, said):
-    done = process(f"execute {FLAGS} {flags} --policy fcfs --out run", room)
+    done = lapsbench(f"execute {FLAGS} {flags} --policy fcfs --out run", room)
     assert (done.code, done.err.count("\n")) == (code, 1), done.err
     assert done.err.startswith(said)

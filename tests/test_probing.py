@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+import pytest
+
 from lapsbench.serving.clock import TICK_S
-from lapsbench.validation.probing import WORK, Probing
+from lapsbench.validation.probing import WORK, Probes, Probing, drift
 
 LONG_S = 0.03
 
@@ -41,3 +44,22 @@ def test_stamps_are_whole_ticks_after_a_probe_too():
     clock = Probing("cpu", lambda: work(LONG_S))
     clock.take()
     assert clock() % TICK_S == 0
+
+
+def test_a_machine_that_gets_dearer_is_followed_as_time_goes_by():
+    at_s = np.arange(100) / 10
+    probes = Probes(at_s.tolist(), np.where(at_s < 5, 0.01, 0.012).tolist())
+    told = drift(probes, 0.01)
+    assert told.at(1.0) == pytest.approx(1.0)
+    assert told.at(4.95) == pytest.approx(1.1, abs=0.03)
+    assert told.at(7.0) == told.at(99.0) == pytest.approx(1.2)
+
+
+def test_a_probe_that_stood_still_is_left_out():
+    told = drift(Probes([0.0, 1.0, 2.0, 3.0], [0.01, 0.01, 0.5, 0.01]), 0.01)
+    assert told.whole == told.at(2.0) == pytest.approx(1.0)
+
+
+def test_one_probe_is_enough():
+    told = drift(Probes([3.0], [0.02]), 0.01)
+    assert told.at(0.0) == told.whole == pytest.approx(2.0)

@@ -1,4 +1,4 @@
-"""`lapsbench tune --on`: the bytes of one process, from processes of this machine and from clusters of two workers."""
+"""`lapsbench tune --on`: the bytes of one process, from processes of this machine; from clusters: test_cluster.py."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import json
 import os
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import polars as pl
 import pytest
-from clusters import BIN, KINDS, MINE, cluster, family, printed, replayed, wait_for
+from clusters import BIN, MINE, family, printed, wait_for, written
 from commands import lapsbench, plain_environment, process
 
 from lapsbench.cli.running import COMPILING
@@ -37,10 +36,6 @@ def learnt(job, system, gap=1.0, per_class=1.0):
 """
 
 
-def written(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The docs' tuning in one process: its folder, and what it printed."""
@@ -54,32 +49,6 @@ def test_a_users_policy_is_tried_with_its_constant(whole):
     constants = {each["policy"] for each in tried if "mine.py:shortest:tokens=" in each["policy"]}
     assert len(constants) >= 2
     assert {each["policy"].partition(":")[0] for each in tried} == {"fcfs", "srpt-work", "mine.py"}
-
-
-@pytest.mark.parametrize("kind", KINDS.values())
-def test_a_cluster_gives_the_bytes_of_one_process_though_a_worker_is_killed(tmp_path, whole, kind):
-    (tmp_path / "mine.py").write_text(MINE)
-    folder, one = whole
-    with cluster(kind, tmp_path) as (place, _):
-        line = DOCS.replace("dask://127.0.0.1:8786", place)
-        done = process(f"{line} -q", tmp_path).fine()
-        assert (done.out, done.err) == (one.out, "")
-        assert written(tmp_path / "tuned") == written(folder)
-        cells = [cell for _, cell in replayed(tmp_path)]
-        assert len(cells) == len(set(cells))
-        assert len({process for process, _ in replayed(tmp_path)}) == 2
-
-        (tmp_path / "replayed").unlink()
-        with started_tuning(f"{line} -q --out again", tmp_path) as running:
-            wait_for(lambda: (tmp_path / "replayed").exists() and len(replayed(tmp_path)) > len(cells) // 2)
-            os.kill(replayed(tmp_path)[-1][0], signal.SIGKILL)
-            out, err = running.communicate(timeout=100)
-    assert (running.returncode, err) == (0, "")
-    assert out == one.out
-    assert written(tmp_path / "again") == written(folder)
-    counted = [cell for _, cell in replayed(tmp_path)]
-    assert set(counted) == set(cells)
-    assert len(counted) <= len(cells) + 2  # what a dead worker had not handed over
 
 
 def test_a_killed_process_of_this_machine_costs_no_finished_trial_and_here_none_is_tried_again(tmp_path, whole):
@@ -114,20 +83,6 @@ def test_files_of_drafts_and_what_policies_learn_travel(tmp_path):
     tried = (tmp_path / "one/trials.parquet").read_bytes()
     assert b"mine.py:halves" in tried
     assert b"mine.py:learnt:gap=2" in tried
-
-
-def test_a_worker_with_another_lapsbench_is_refused_in_one_line(tmp_path):
-    pytest.importorskip("distributed", reason="takes Dask: pip install 'lapsbench[cluster]'")
-    (tmp_path / "mine.py").write_text(MINE)
-    there = tmp_path / "site/lapsbench"
-    shutil.copytree(PACKAGE, there, ignore=shutil.ignore_patterns("__pycache__"))
-    (there / "tuning/bench.py").write_text(f"{(there / 'tuning/bench.py').read_text()}\nANOTHER = 1\n")
-    with cluster("dask", tmp_path) as (place, _):
-        done = process(f"{COMMAND} -q --on {place}", tmp_path)
-    assert (done.code, done.out) == (1, "")
-    assert done.err.count("\n") == 1
-    assert "has lapsbench 0." in done.err
-    assert "try installing the same there" in done.err
 
 
 @pytest.mark.parametrize(

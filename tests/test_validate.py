@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="serving on our decoder is an extra: pip install '.[profile]'")
 
 import tiny
-from commands import process
+from commands import lapsbench
 
 FLAGS = "validate --engine torch --target model --max-batch 3 --limit 8 --load 0.9 --repeats 1 --policy srpt"
 
@@ -23,9 +23,7 @@ def room(tmp_path_factory):
     tiny.save(folder / "model", num_hidden_layers=2, max_position_embeddings=2048)
     rows = "".join(f"{i},{6 + 5 * i % 23},{3 + 4 * i % 11}\n" for i in range(8))
     (folder / "t.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
-    done = process(
-        f"{FLAGS} --trace t.csv --draft ngram:2 --draft-tokens 0,2 --out v --quiet", folder, timeout=600
-    ).fine()
+    done = lapsbench(f"{FLAGS} --trace t.csv --draft ngram:2 --draft-tokens 0,2 --out v --quiet", folder).fine()
     return folder, done
 
 
@@ -54,7 +52,7 @@ def test_errors_are_of_the_runs_that_lie_beside_them(room):
 
 def test_the_same_command_goes_on_from_what_is_there(room):
     folder, done = room
-    again = process(f"{FLAGS} --trace t.csv --draft ngram:2 --draft-tokens 0,2 --out v", folder).fine()
+    again = lapsbench(f"{FLAGS} --trace t.csv --draft ngram:2 --draft-tokens 0,2 --out v", folder).fine()
     assert again.out == done.out
     assert "measuring" not in again.err
 
@@ -64,7 +62,7 @@ def test_more_repeats_are_priced_by_all_walks(room):
     shutil.copytree(folder / "v", folder / "more")
     before = (folder / "more/k2/prices/cost.parquet").read_bytes()
     flags = FLAGS.replace("--repeats 1", "--repeats 2")
-    process(f"{flags} --trace t.csv --draft ngram:2 --draft-tokens 2 --out more --quiet", folder, timeout=600).fine()
+    lapsbench(f"{flags} --trace t.csv --draft ngram:2 --draft-tokens 2 --out more --quiet", folder).fine()
     found = json.loads((folder / "more/validation.json").read_text())
     assert [cell["seed"] for cell in found["cells"]] == [0, 1]
     assert (folder / "more/k2/prices/cost.parquet").read_bytes() != before
@@ -84,6 +82,6 @@ def test_more_repeats_are_priced_by_all_walks(room):
 )
 def test_bad_input_is_one_line(room, flags, code, said):
     folder, _ = room
-    done = process(f"{FLAGS} {flags} --quiet", folder)
+    done = lapsbench(f"{FLAGS} {flags} --quiet", folder)
     assert (done.code, done.err.count("\n")) == (code, 1), done.err
     assert said in done.err

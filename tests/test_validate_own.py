@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="serving on our decoder is an extra: pip install '.[profile]'")
 
 import tiny
-from commands import process
+from commands import lapsbench
 
 FLAGS = "validate --target model --max-batch 3 --limit 8 --load 0.9 --repeats 1 --policy srpt --draft-tokens 2"
 
@@ -29,7 +29,7 @@ def room(tmp_path_factory):
 @pytest.mark.parametrize("draft", ["ngram:2", "small"])
 def test_replays_have_the_acceptance_that_the_same_requests_really_had(room, draft):
     line = f"{FLAGS} --engine torch --trace t.csv --draft {draft} --acceptance own --out v-{draft[:5]}"
-    done = process(f"{line} --quiet", room, timeout=600).fine()
+    done = lapsbench(f"{line} --quiet", room).fine()
     folder = room / f"v-{draft[:5]}"
     found = json.loads((folder / "validation.json").read_text())
     (cell,) = found["cells"]
@@ -56,6 +56,6 @@ def test_replays_have_the_acceptance_that_the_same_requests_really_had(room, dra
     ],
 )
 def test_bad_input_is_one_line(room, flags, said):
-    done = process(f"{FLAGS} --trace t.csv {flags} --out w --quiet", room)
+    done = lapsbench(f"{FLAGS} --trace t.csv {flags} --out w --quiet", room)
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert done.err.startswith(said)

@@ -1,8 +1,9 @@
 """A key-value cache of fixed shapes and ragged lengths.
 
-One tensor a layer, [slots, heads, room, width], allocated once: addresses never move, so a CUDA graph may hold them. A
-row's length is not kept here: whoever calls says at which length each row goes on, so rolling a row back is naming a
-smaller length. What lies past a row's length is stale, is masked, and is overwritten before it is ever read.
+One tensor of all layers, allocated once: addresses never move, so a CUDA graph may hold them, and a whole slot is
+copied in one go. A row's length is not kept here: whoever calls says at which length each row goes on, so rolling a row
+back is naming a smaller length. What lies past a row's length is stale, is masked, and is overwritten before it is ever
+read.
 """
 
 from __future__ import annotations
@@ -60,10 +61,9 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transforme
     values: Tensor
     is_sliding = False
 
-    def __init__(self, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nor __init__
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys, self.values = keys, values
         self.is_initialized = True
         self.window: Window | Packed | None = None
 
@@ -112,10 +112,15 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]  # transforme
 
 
 class SlotCache(Cache):
-    """A transformers cache of `slots` rows with `room` tokens each."""
+    """A transformers cache of `slots` rows with `room` tokens each.
+
+    Attributes:
+        states: [layers, 2, slots, heads, room, width], keys and values of all layers.
+    """
 
     def __init__(self, layers: int, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> None:
-        self.slot_layers = [SlotLayer(shape, dtype, device) for _ in range(layers)]
+        self.states = torch.zeros((layers, 2, *shape), dtype=dtype, device=device)
+        self.slot_layers = [SlotLayer(keys, values) for keys, values in self.states]
         super().__init__(layers=list(self.slot_layers))
 
     def open(self, window: Window | Packed) -> None:
@@ -125,9 +130,7 @@ class SlotCache(Cache):
 
     def fill_random(self, generator: torch.Generator) -> None:
         """Fill every slot with normal noise: zeros would let a GPU run cooler and faster than real numbers do."""
-        for layer in self.slot_layers:
-            layer.keys.normal_(generator=generator)
-            layer.values.normal_(generator=generator)
+        self.states.normal_(generator=generator)
 
 
 def _write(store: Tensor, states: Tensor, window: Window) -> Tensor:

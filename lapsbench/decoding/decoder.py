@@ -15,6 +15,8 @@ import torch
 from lapsbench.decoding.batch import Batch, Emission, Proposal
 from lapsbench.decoding.drafts import ModelDraft, check_vocabularies
 from lapsbench.decoding.graphs import Runner
+from lapsbench.decoding.network import Chunk
+from lapsbench.decoding.prompts import take_in
 from lapsbench.decoding.verify import accept_greedy, accept_sampled, choose, distribution, impose
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lapsbench.decoding.drafts import Draft
-    from lapsbench.decoding.network import Chunk, Network
+    from lapsbench.decoding.network import Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,12 @@ class Decoder:
 
     def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> Tensor:
         """Write int64 [n] tokens into the target's slot after its first `cached` ones; return logits [V]."""
-        return self.target.prefill(row, tokens, cached)
+        return take_in(self.target, Chunk(row, tokens, cached), self.runner)
 
     def draft_prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
         """Do the same for the draft, if there is one."""
         if self.draft is not None:
-            self.draft.prefill(row, tokens, cached)
+            self.draft.take_in([Chunk(row, tokens, cached)], self.runner)
 
     def draft_round(self, batch: Batch, sampling: Sampling, chunks: Sequence[Chunk] = ()) -> Proposal:
         """Return the whole drafting of a round, no drafts where k is 0; chunks of prompts are taken in on the way."""

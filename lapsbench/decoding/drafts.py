@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from lapsbench.decoding import prompts
 from lapsbench.decoding.batch import Proposal
 from lapsbench.decoding.lookup import look_up
 from lapsbench.decoding.verify import choose
@@ -28,11 +29,8 @@ class Draft(Protocol):
     def label(self) -> str:
         """What it is and what its numbers are worth, for people."""
 
-    def take_in(self, chunks: Sequence[Chunk]) -> None:
-        """Take in chunks of prompts in one pass, while nobody does a round."""
-
-    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
-        """Take in a prompt, int64 [n], after the `cached` tokens slot `row` has already."""
+    def take_in(self, chunks: Sequence[Chunk], runner: Runner) -> None:
+        """Take in chunks of prompts, where nothing is captured in one pass."""
 
     def propose(
         self,
@@ -52,7 +50,7 @@ class Draft(Protocol):
             runner: what runs the steps.
             temperature: 0 for the most likely tokens.
             uniform: float64 [B, k] in [0, 1), one for each draw.
-            chunks: of prompts of other slots, taken in on the way.
+            chunks: of prompts of other slots, taken in on the way; none where steps are captured.
         """
 
 
@@ -73,14 +71,14 @@ class ModelDraft:
         """As told at creation."""
         return self._label
 
-    def take_in(self, chunks: Sequence[Chunk]) -> None:
+    def take_in(self, chunks: Sequence[Chunk], runner: Runner) -> None:
         """Write the chunks into the draft's own cache."""
+        if runner.captures:
+            for chunk in chunks:
+                prompts.take_in(self.network, chunk, runner)
+            return
         nobody = torch.zeros(0, 1, dtype=torch.int64, device=self.network.device)
         self.network.mixed(nobody, nobody[:, 0], chunks, span=0)
-
-    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
-        """Write the prompt into the draft's own cache."""
-        self.network.prefill(row, tokens, cached)
 
     def propose(
         self,
@@ -92,7 +90,7 @@ class ModelDraft:
         uniform: Tensor,
         chunks: Sequence[Chunk] = (),
     ) -> Proposal:
-        """Return k drafted tokens for each row; on CUDA the whole chain is one graph, but where it takes in prompts."""
+        """Return k drafted tokens for each row; on CUDA the whole chain is one graph."""
 
         def chain(pair: Tensor, lengths: Tensor, uniform: Tensor) -> Proposal:
             fed, place = pair, lengths - 1
@@ -110,7 +108,7 @@ class ModelDraft:
             counts = torch.full_like(lengths, draft_tokens)
             return Proposal(torch.stack(tokens, 1), counts, torch.stack(drawn_from, 1) if drawn_from else None)
 
-        if chunks:
+        if chunks:  # nothing is captured where there are any
             return chain(batch.pair, batch.lengths, uniform)
         shape = (id(self), len(batch), draft_tokens, batch.span, temperature)
         return runner.call("draft", shape, chain, batch.pair, batch.lengths, uniform)
@@ -127,10 +125,7 @@ class NgramDraft:
         """As typed."""
         return f"ngram:{self.ngram}"
 
-    def take_in(self, chunks: Sequence[Chunk]) -> None:
-        """Do nothing, as in `prefill`."""
-
-    def prefill(self, row: int, tokens: Tensor, cached: int = 0) -> None:
+    def take_in(self, chunks: Sequence[Chunk], runner: Runner) -> None:
         """Do nothing: the batch's history is all it reads."""
 
     def propose(

@@ -6,6 +6,7 @@ Does not know what is drafted or accepted; any model whose layers all attend to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,13 @@ class Network:
         )  # a mask nobody reads: each has its own
         self.cache = SlotCache(layers, (slots, heads, room, width), self.dtype, self.device)
 
+    @cached_property
+    def aside(self) -> SlotCache:
+        """A slot that is no sequence's, with room for a pass that is longer than what it is for."""
+        layers, _, _, heads, room, width = self.cache.states.shape
+        room = -(-(room + PREFILL_CHUNK) // SPAN_BLOCK) * SPAN_BLOCK
+        return SlotCache(layers, (1, heads, room, width), self.dtype, self.device)
+
     @property
     def weights_bytes(self) -> int:
         """Bytes of all weights, tied ones once."""
@@ -90,6 +98,13 @@ class Network:
         """
         window = self._window(first, lengths, tokens.shape[1], self.room if span is None else span)
         return self._run(tokens, window, _mask(window), keep)
+
+    @torch.no_grad()
+    def forward_aside(self, tokens: Tensor, lengths: Tensor, last: Tensor, *, span: int) -> Tensor:
+        """Do `forward` of one row in the slot aside; return the logits [V] of the token at `last`, int64 [1]."""
+        window = self._window(0, lengths, tokens.shape[1], span)
+        self.aside.open(window)
+        return self._call(tokens, window.places, _mask(window), last, self.aside)[0, 0]
 
     @torch.no_grad()
     def mixed(
@@ -179,12 +194,14 @@ class Network:
         self.cache.open(window)
         return self._call(tokens, window.places, mask, keep)
 
-    def _call(self, tokens: Tensor, places: Tensor, mask: Tensor | None, keep: int | Tensor) -> Tensor:
+    def _call(
+        self, tokens: Tensor, places: Tensor, mask: Tensor | None, keep: int | Tensor, cache: SlotCache | None = None
+    ) -> Tensor:
         output = self.model(
             input_ids=tokens,
             attention_mask=mask,
             position_ids=places,
-            past_key_values=self.cache,
+            past_key_values=self.cache if cache is None else cache,
             use_cache=True,
             logits_to_keep=keep,
         )

@@ -41,19 +41,28 @@ class RequestMetrics:
 
 def request_metrics(arrival_s: Floats, output_tokens: Ints, outcome: Outcome) -> RequestMetrics:
     """Derive every per-request metric from what became of the requests."""
-    jct_s = outcome.finished_s - arrival_s
-    decode_s = outcome.finished_s - outcome.first_token_s
+    drawn = latencies(arrival_s, output_tokens, outcome.first_token_s, outcome.finished_s, outcome.alone_s)
     return RequestMetrics(
         finished=outcome.status == FINISHED,
         queue_s=outcome.admitted_s - arrival_s,
-        ttft_s=outcome.first_token_s - arrival_s,
-        tpot_s=divide(decode_s, output_tokens - 1),
-        itl_s=divide(decode_s, outcome.rounds),
+        itl_s=divide(outcome.finished_s - outcome.first_token_s, outcome.rounds),
         itl_max_s=outcome.itl_max_s,
-        jct_s=jct_s,
-        slowdown=divide(jct_s, outcome.alone_s),
         acceptance_length=1.0 + divide(outcome.accepted_tokens, outcome.rounds),
+        **drawn,
     )
+
+
+def latencies(
+    arrival_s: Floats, output_tokens: Ints, first_token_s: Floats, finished_s: Floats, alone_s: Floats
+) -> dict[str, Floats]:
+    """Derive those metrics that times alone say: they are what is drawn."""
+    jct_s = finished_s - arrival_s
+    return {
+        "ttft_s": first_token_s - arrival_s,
+        "tpot_s": divide(finished_s - first_token_s, output_tokens - 1),
+        "jct_s": jct_s,
+        "slowdown": divide(jct_s, alone_s),
+    }
 
 
 def divide(numerator: Floats | Ints, denominator: Floats | Ints) -> Floats:

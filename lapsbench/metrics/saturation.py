@@ -109,7 +109,9 @@ class LiveRequests:
 
 def _elapsed(events_s: Floats, edges: Floats) -> Floats:
     """Return the seconds since each event, summed over the events before each edge."""
-    events_s = np.sort(events_s)
-    sums = np.concatenate(([0.0], np.cumsum(events_s)))
-    before = np.searchsorted(events_s, edges, side="right")
-    return np.asarray(before * edges - sums[before])
+    place = np.searchsorted(
+        edges, events_s
+    )  # of the first edge that has it; sorting the events took eight times as long
+    before = np.cumsum(np.bincount(place, minlength=BLOCKS + 2))[: BLOCKS + 1]
+    sums = np.cumsum(np.bincount(place, events_s, BLOCKS + 2))[: BLOCKS + 1]
+    return np.asarray(before * edges - sums)

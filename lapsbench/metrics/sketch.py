@@ -22,20 +22,28 @@ _SHIFT = 52 - _BITS
 _LEAST, _MOST = 2.0**-40, 2.0**40
 """Below, a value counts as 0: a picosecond. Above, as the limit: thirty thousand years."""
 _FIRST = int(np.array(_LEAST).view(np.int64)) >> _SHIFT
-_BUCKETS = (int(np.array(_MOST).view(np.int64)) >> _SHIFT) - _FIRST + 2  # the first is of zeros
+_ZERO = float(np.nextafter(_LEAST, 0.0))
+"""Of the bucket below that of `_LEAST`: the first one, of zeros."""
+BUCKETS = (int(np.array(_MOST).view(np.int64)) >> _SHIFT) - _FIRST + 2
+
+
+def places(values: Floats) -> Longs:
+    """Return the bucket of each finite value."""
+    place = np.clip(values, _ZERO, _MOST).view(np.int64)
+    place >>= _SHIFT
+    place -= _FIRST - 1
+    return place
 
 
 class Sketch:
     """Counts of values from 0 up."""
 
     def __init__(self) -> None:
-        self.counts = np.zeros(_BUCKETS, np.int64)
+        self.counts = np.zeros(BUCKETS, np.int64)
 
     def add(self, values: Floats) -> None:
         """Count finite values."""
-        bits = np.clip(values, _LEAST, _MOST).view(np.int64) >> _SHIFT
-        place = np.where(values < _LEAST, 0, bits - (_FIRST - 1))
-        self.counts += np.bincount(place, minlength=_BUCKETS)
+        self.counts += np.bincount(places(values), minlength=BUCKETS)
 
     def __len__(self) -> int:
         return int(self.counts.sum())

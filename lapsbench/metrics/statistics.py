@@ -14,7 +14,7 @@ from lapsbench.metrics.intervals import Sums
 from lapsbench.metrics.sketch import Sketch, between
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from lapsbench.core import Floats, Ints, Longs, Outcome
     from lapsbench.metrics.definitions import Flags, RequestMetrics
@@ -37,12 +37,11 @@ def means(requests: RequestMetrics, outcome: Outcome, window: Flags, warmup: int
     The blocks depend on nothing but the number of requests and the cut: they hold the same ones under every policy.
     """
     found = {}
-    block, blocks = _blocks(window, warmup)
+    add_up = _adding_up(*_blocks(window, warmup))
     for name, top, bottom in _ratios(requests, outcome, window):
         total = float(bottom.sum())
         if total > 0:
-            sums = Sums(_add_up(block, top, blocks), _add_up(block, bottom, blocks))
-            found[name] = float(top.sum()) / total, sums
+            found[name] = float(top.sum()) / total, Sums(add_up(top), add_up(bottom))
     return found
 
 
@@ -50,9 +49,8 @@ def block_sums(
     requests: RequestMetrics, outcome: Outcome, window: Flags, warmup: int, first: int, count: int
 ) -> dict[str, Sums]:
     """Return the sums of `means` per block for a part of the requests: those from `first` on, of `count` in all."""
-    block, blocks = _blocks(window, warmup, first, count)
-    ratios = _ratios(requests, outcome, window)
-    return {name: Sums(_add_up(block, top, blocks), _add_up(block, bottom, blocks)) for name, top, bottom in ratios}
+    add_up = _adding_up(*_blocks(window, warmup, first, count))
+    return {name: Sums(add_up(top), add_up(bottom)) for name, top, bottom in _ratios(requests, outcome, window)}
 
 
 def quantiles_without(values: Floats, share: float, window: Flags, warmup: int) -> Floats:
@@ -213,16 +211,27 @@ def _ratios(requests: RequestMetrics, outcome: Outcome, window: Flags) -> Iterat
         "acceptance_length_mean": requests.acceptance_length,
     }
     for name, values in plain.items():
-        known = np.isfinite(values[window])
-        yield name, np.where(known, values[window], 0.0), known.astype(np.float64)
+        measured = values[window]
+        known = np.isfinite(measured)
+        yield name, np.where(known, measured, 0.0), known.astype(np.float64)
     rounds = outcome.rounds[window].astype(np.float64)
     decode_s = (outcome.finished_s - outcome.first_token_s)[window]
     yield "itl_mean_s", np.where(rounds > 0, decode_s, 0.0), rounds
     yield "acceptance_length_pooled", rounds + outcome.accepted_tokens[window], rounds
 
 
-def _add_up(block: Longs, values: Floats, blocks: int) -> Floats:
-    return np.bincount(block, values, blocks).astype(np.float64)
+def _adding_up(block: Longs, blocks: int) -> Callable[[Floats], Floats]:
+    """Return what adds up values per block: blocks follow each other."""
+    starts = np.flatnonzero(np.diff(block, prepend=-1))
+    there = block[starts]
+
+    def add_up(values: Floats) -> Floats:
+        sums = np.zeros(blocks)
+        if len(starts):
+            sums[there] = np.add.reduceat(values, starts)
+        return sums
+
+    return add_up
 
 
 def _over(numerator: float, denominator: float) -> float:

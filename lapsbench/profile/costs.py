@@ -15,10 +15,13 @@ import torch
 from lapsbench.decoding.batch import Batch
 from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft
+from lapsbench.decoding.graphs import Runner
 from lapsbench.decoding.network import Chunk, Network
+from lapsbench.decoding.prompts import take_in
 from lapsbench.errors import LapsbenchError
 from lapsbench.profile.clock import Clock, Limits, Timing
-from lapsbench.profile.grid import PREFILL, Grid, Point, Sizes
+from lapsbench.profile.grid import OVERHEAD_DRAFTS, PREFILL, Grid, Point, Sizes
+from lapsbench.profile.served import FAR, ServedStep
 from lapsbench.streams import stream
 
 if TYPE_CHECKING:
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
 
     from lapsbench.decoding.drafts import Draft
 
-FAR = 2**40
-"""A limit no row reaches."""
 SWAPS = ("swap_out", "swap_in")
 
 
@@ -70,6 +71,10 @@ class Bench:
         seed: of the random tokens.
         eager: never capture CUDA graphs.
         limits: how long to repeat.
+
+    Attributes:
+        hides: some work of the host hides behind the device's: overhead and `mixed` are then what is left of a whole
+            step, as served, once the other parts are taken off.
     """
 
     def __init__(
@@ -78,11 +83,13 @@ class Bench:
         self.device = seats.target.device
         self.sampling = sampling
         self.eager = eager
+        self.hides = self.device.type == "cuda"
         self.limits = limits or Limits(warm_ups=2 if self.device.type == "cuda" else 1)
         number = int(stream(seed, "profile/costs").integers(2**63))
         self.random = torch.Generator(self.device).manual_seed(number)
         self._seats = seats
         self._clock: Clock | None = None
+        self._medians: dict[Point, float] = {}
 
     @torch.no_grad()
     def measure(self, point: Point, grid: Grid, *, eager: bool | None = None) -> Timing:
@@ -92,10 +99,14 @@ class Bench:
             OutOfMemoryError: there is no memory for it; nothing of the attempt is kept.
         """
         try:
-            return self._measure(point, grid, eager=self.eager if eager is None else eager)
+            timing = self._measure(point, grid, eager=self.eager if eager is None else eager)
         except RuntimeError as error:
             if not _wants_memory(error):
                 raise
+        else:
+            if eager is None:
+                self._medians[point] = timing.median_s
+            return timing
         self.release()
         raise OutOfMemoryError(f"{point} does not fit the device's memory")
 
@@ -113,12 +124,15 @@ class Bench:
 
     def _measure(self, point: Point, grid: Grid, *, eager: bool) -> Timing:
         if point.component == "mixed":
-            return self._mixed(point, grid, self._seat(point.batch_size + 1, grid.room(point), grid))
+            seats = self._seat(point.batch_size + 1, grid.room(point), grid)
+            return self._within(point, grid, seats) if self.hides else self._mixed(point, grid, seats)
         seats = self._seat(point.batch_size, grid.room(point), grid)
         if point.component in PREFILL:
-            return self._prefill(point, seats)
+            return self._prefill(point, seats, Runner(self.device, eager=eager))
         if point.component in SWAPS:
             return self._swap(point, seats)
+        if self.hides and point.component in ("overhead", "round"):
+            return self._within(point, grid, seats)
         k = point.query_tokens - 1 if point.component == "verify" else point.query_tokens
         decoder = Decoder(seats.target, seats.draft, k, eager=eager)
         batch = self._batch(point, grid, seats)
@@ -144,6 +158,47 @@ class Bench:
             lambda: decoder.bookkeeping(batch, proposal, logits, self.sampling), lambda: batch.lengths.copy_(begin)
         )
 
+    def _within(self, point: Point, grid: Grid, seats: Seats) -> Timing:
+        """Time a whole step as it is served, less what the parts take that have a time of their own."""
+        mixed = point.component == "mixed"
+        k = point.verify_tokens - 1 if mixed else point.query_tokens
+        parts_s = 0.0 if point.component == "round" else self._parts_s(point, k, grid)
+        said = torch.empty(grid.room(point), dtype=torch.int64, device=self.device)
+        self._shuffle(said)
+        step = ServedStep(
+            *(seats.target, seats.draft if k else None, k),
+            rounds=point.batch_size,
+            context=point.context_tokens,
+            chunk=(point.query_tokens, point.chunk_context_tokens) if mixed else None,
+            said=said,
+            eager=self.eager,
+        )
+        try:
+            return self._time(step.take, step.rewind, whole=True).less(parts_s)
+        finally:
+            step.executor.decoder.runner.release()
+            self._empty_cache()
+
+    def _parts_s(self, point: Point, k: int, grid: Grid) -> float:
+        """Return what a replay prices beside this part of a step."""
+        batch, context = point.batch_size, point.context_tokens
+        parts_s = self._median_s(Point("draft", batch, k, context), grid) if k else 0.0
+        if point.component == "overhead":
+            return parts_s + self._median_s(Point("verify", batch, k + 1, context), grid)
+        drafts = min(OVERHEAD_DRAFTS, grid.draft_tokens)
+        parts_s += self._median_s(Point("overhead", batch, drafts, grid.axes.contexts[0]), grid)
+        if k and grid.draft_prefills:  # a chunk that shares its pass is priced at what it adds
+            new = Point("draft_prefill", 1, point.query_tokens, point.chunk_context_tokens)
+            one = Point("draft_prefill", 1, 1, 0)
+            parts_s += max(0.0, self._median_s(new, grid) - self._median_s(one, grid))
+        return parts_s
+
+    def _median_s(self, point: Point, grid: Grid) -> float:
+        """Return what a part takes; measured once."""
+        if point not in self._medians:
+            self._medians[point] = self._measure(point, grid, eager=self.eager).median_s
+        return self._medians[point]
+
     def _round(self, decoder: Decoder, batch: Batch) -> Timing:
         begin = batch.lengths.clone()
 
@@ -153,10 +208,15 @@ class Bench:
 
         return self._time(lambda: decoder.round(batch, self.sampling), prepare)
 
-    def _prefill(self, point: Point, seats: Seats) -> Timing:
+    def _prefill(self, point: Point, seats: Seats, runner: Runner) -> Timing:
         tokens = torch.empty(point.query_tokens, dtype=torch.int64, device=self.device)
-        reader = seats.target if point.component == "prefill" else seats.draft
-        return self._time(lambda: reader.prefill(0, tokens, point.context_tokens), lambda: self._shuffle(tokens))
+        reader = seats.networks[point.component == "draft_prefill"]
+        chunk = Chunk(0, tokens, point.context_tokens)
+        try:
+            return self._time(lambda: take_in(reader, chunk, runner), lambda: self._shuffle(tokens))
+        finally:
+            runner.release()
+            self._empty_cache()
 
     def _mixed(self, point: Point, grid: Grid, seats: Seats) -> Timing:
         """Verify rounds and take in a chunk in one pass, as where they are served."""
@@ -173,8 +233,8 @@ class Bench:
 
     def _swap(self, point: Point, seats: Seats) -> Timing:
         """Copy one sequence's keys and values, of both models, to pinned memory or back."""
-        layers = [layer for network in seats.networks for layer in network.cache.slot_layers]
-        inside = [kept[0, :, : point.context_tokens] for layer in layers for kept in (layer.keys, layer.values)]
+        layers = [layer for network in seats.networks for layer in network.cache.states[:, :, 0]]
+        inside = [kept[:, : point.context_tokens] for layer in layers for kept in layer]
         pinned = self.device.type == "cuda"
         outside = [torch.empty(part.shape, dtype=part.dtype, pin_memory=pinned) for part in inside]
         pairs = list(
@@ -187,13 +247,13 @@ class Bench:
 
         return self._time(copy, lambda: None)
 
-    def _time(self, call: Callable[[], object], prepare: Callable[[], object]) -> Timing:
+    def _time(self, call: Callable[[], object], prepare: Callable[[], object], *, whole: bool = False) -> Timing:
         if self._clock is None:
             held = sum(
                 each.weights_bytes + each.slots * each.room * each.kv_bytes_per_token for each in self._seats.networks
             )
             self._clock = Clock(self.device, held, self.limits)
-        return self._clock.time(call, prepare)
+        return self._clock.time(call, prepare, whole=whole)
 
     def _shuffle(self, tokens: Tensor) -> None:
         tokens.random_(0, self._seats.target.vocabulary, generator=self.random)

@@ -70,7 +70,8 @@ class Summary:
         name, label: of the profile.
         provenance: as written in its files.
         points: rows of the cost table.
-        context: the measured context closest to the middle of the recorded requests, or the grid's middle.
+        context: of those measured at the most batches, the closest to the middle of the recorded requests, or the
+            middle one.
         drafts: every k of the grid that acceptance was recorded for.
         steps: one per batch, some left out where there are many.
         acceptance: one per category, then all together; empty without recordings.
@@ -91,7 +92,7 @@ def summarize(profile: Profile) -> Summary:
     costs, bank = profile.costs, profile.bank
     most = bank.draft_tokens_max if bank else 255
     drafts = tuple(each for each in _values(costs, "draft", costs.query_tokens) if each <= most)
-    context = _typical(_values(costs, "verify", costs.context_tokens), bank)
+    context = _typical(_contexts(costs), bank)
     gains = tuple(rounds_of(bank, k).tokens_per_round for k in drafts) if bank else None
     times = _Times(costs, context)
     batches = _spread(_values(costs, "verify", costs.batch_size))
@@ -187,6 +188,14 @@ def _part(bank: Bank, rows: np.ndarray[Any, np.dtype[np.int64]]) -> Bank:
 
 def _values(costs: Costs, component: str, sizes: np.ndarray[Any, np.dtype[np.int32]]) -> list[int]:
     return [int(each) for each in np.unique(sizes[costs.component == component])]
+
+
+def _contexts(costs: Costs) -> list[int]:
+    """Return the contexts that the most batches were verified at: a grid that is not whole lacks some."""
+    mine = costs.component == "verify"
+    pairs = np.unique(np.stack([costs.context_tokens[mine], costs.batch_size[mine]]), axis=1)
+    contexts, batches = np.unique(pairs[0], return_counts=True)
+    return [int(each) for each in contexts[batches == batches.max()]]
 
 
 def _typical(contexts: Sequence[int], bank: Bank | None) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from lapsbench.decoding import prompts
 from lapsbench.decoding.batch import Batch, Proposal
 from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft
@@ -77,11 +78,12 @@ class Executor:
         for decoder in self.decoders.values():
             decoder.runner = self.decoder.runner
         self.target, self.draft, self.draft_tokens = target, draft, draft_tokens
-        networks = [target, draft.network] if isinstance(draft, ModelDraft) else [target]
+        self.networks = [target, draft.network] if isinstance(draft, ModelDraft) else [target]
         self.texts: dict[int, Text] = {}
-        self.slots = Slots(networks, lambda request: self.texts[request].cached_tokens)
+        self.slots = Slots(self.networks, lambda request: self.texts[request].cached_tokens)
         self.rows = self.decoder.batch(target.slots)
         self.of_row: list[int | None] = [None] * target.slots
+        self.reach: dict[int, int] = {}
         self.sampling = Sampling.seeded(0.0, 0, target.device)
 
     def warm_up(self) -> None:
@@ -91,10 +93,11 @@ class Executor:
             spans = sorted({self.target.span(tokens) for tokens in range(self.draft_tokens + 2, self.target.room + 1)})
         else:
             sizes, spans = sorted({1, self.target.slots}), [min(_up(self.draft_tokens + 3, ALIGNED), self.target.room)]
-        for rows in range(self.target.slots):
-            self._stand_still(rows)
+        self._stand_still(0, self.target.slots)
         for batch in (self._first(rows, span) for rows in reversed(sizes) for span in reversed(spans)):
             self.decoder.round(batch, self.sampling)
+        for network in self.networks:
+            prompts.warm_up(network, self.decoder.runner)
 
     def forget(self) -> None:
         """Forget everybody: another workload begins."""
@@ -135,6 +138,7 @@ class Executor:
             imposed: for each round, drafts that stand whatever the target says; None for its own word.
         """
         self.slots.front(rounds)
+        self.reach = {part.request: self.texts[part.request].cached_tokens + part.tokens for part in parts}
         chunks = [self._chunk(part) for part in parts]
         proposal, logits, ends = self._read(len(rounds), max(drafts, default=0), chunks)
         if parts:
@@ -147,18 +151,34 @@ class Executor:
         """Draft and verify, and take in the chunks; return drafts, the rows' logits, and those of the chunks' ends."""
         decoder, batch = self.decoders[k], self._batch(rows, k)
         self.batch = batch
+        if decoder.runner.captures:
+            return self._read_apart(decoder, chunks)
         takes_in = chunks if self.draft_tokens else []
         if len(batch) and k:
             proposal = decoder.draft_round(batch, self.sampling, takes_in)
         else:
             proposal = Proposal(batch.history[:, :0], torch.zeros_like(batch.lengths))
             if takes_in and self.draft is not None:
-                self.draft.take_in(takes_in)
+                self.draft.take_in(takes_in, decoder.runner)
         tokens = torch.cat([batch.last, proposal.tokens], dim=1)
         if not chunks:
             return proposal, decoder.verify_step(batch, tokens), tokens
         logits, ends = self.target.mixed(tokens, batch.lengths, chunks, span=batch.span)
         return proposal, logits, ends
+
+    def _read_apart(self, decoder: Decoder, chunks: list[Chunk]) -> tuple[Proposal, Tensor, Tensor]:
+        """Do the same in graphs of their own: every chunk, drafting, verifying."""
+        batch, runner = self.batch, decoder.runner
+        ends = [prompts.take_in(self.target, chunk, runner) for chunk in chunks]
+        if chunks and self.draft is not None and self.draft_tokens:
+            self.draft.take_in(chunks, runner)
+        said = torch.stack(ends) if ends else batch.history
+        proposal = Proposal(batch.history[:, :0], torch.zeros_like(batch.lengths))
+        if not len(batch):
+            return proposal, said, said
+        if decoder.draft_tokens:
+            proposal = decoder.draft_round(batch, self.sampling)
+        return proposal, decoder.verify_step(batch, torch.cat([batch.last, proposal.tokens], dim=1)), said
 
     def _booked(
         self,
@@ -203,13 +223,14 @@ class Executor:
         if not self.decoder.runner.captures:
             return self._first(rows, min(_up(longest + k + 2, ALIGNED), self.target.room))
         most = min(captured(rows), self.target.slots) if rows else 0
-        for row in range(rows, most):
-            self._stand_still(row)
+        self._stand_still(rows, most)
         return self._first(most, self.target.span(longest + k + 1))
 
     def _first(self, rows: int, span: int) -> Batch:
+        """Return the first rows; rows that stand still may be past the span, and a graph has but one width."""
         whole = self.rows
-        return Batch(whole.history[:rows, :span], whole.lengths[:rows], whole.limits[:rows], span)
+        history = whole.history[:rows] if self.decoder.runner.captures else whole.history[:rows, :span]
+        return Batch(history, whole.lengths[:rows], whole.limits[:rows], span)
 
     def _write_row(self, row: int, request: int) -> None:
         """Bring a row up to date with the text of a request that did no round there before."""
@@ -221,13 +242,17 @@ class Executor:
         self.rows.lengths[row] = len(known) - 1
         self.rows.limits[row] = text.most_tokens
 
-    def _stand_still(self, row: int) -> None:
-        """Have a row emit nothing; what it writes is past what its slot holds."""
-        self.of_row[row] = None
-        request = self.slots.holders[row]
-        cached = 1 if request is None else max(self.texts[request].cached_tokens, 1)
-        self.rows.lengths[row] = cached
-        self.rows.limits[row] = cached + 1
+    def _stand_still(self, first: int, end: int) -> None:
+        """Have rows emit nothing; what they write is past what their slots hold when the step is over."""
+        held = [1] * (end - first)
+        for row in range(first, end):
+            self.of_row[row] = None
+            if (request := self.slots.holders[row]) is not None:
+                held[row - first] = self.reach.get(request, max(self.texts[request].cached_tokens, 1))
+        most = self.target.room - self.draft_tokens - 2  # a round has a place behind it
+        lengths = torch.tensor(held, dtype=torch.int64, device=self.target.device).clamp(max=most)
+        self.rows.lengths[first:end] = lengths
+        self.rows.limits[first:end] = lengths + 1
 
     def _chunk(self, part: Part) -> Chunk:
         text = self.texts[part.request]

@@ -47,14 +47,14 @@ class Slots:
         for store, kept in zip(
             self._stores(slot), self.parked.pop(request, ()), strict=False
         ):  # nothing was kept of most
-            store[:, : kept.shape[1]] = kept
-            self.copied_tokens += kept.shape[1]
+            store[:, :, :, : kept.shape[3]] = kept
+            self.copied_tokens += kept.shape[3]
         return slot
 
     def park(self, request: int) -> None:
         """Take a request out of its slot, and keep what it holds."""
         slot, tokens = self.of(request), self.cached(request)
-        self.parked[request] = [store[:, :tokens].clone() for store in self._stores(slot)]
+        self.parked[request] = [store[:, :, :, :tokens].clone() for store in self._stores(slot)]
         self.copied_tokens += tokens
         self.holders[slot] = None
 
@@ -76,15 +76,13 @@ class Slots:
         """Exchange what two slots hold; the second is somebody's."""
         tokens = [0 if (holder := self.holders[slot]) is None else self.cached(holder) for slot in (one, other)]
         for store, source in zip(self._stores(one), self._stores(other), strict=True):
-            aside = store[:, : tokens[0]].clone()
-            store[:, : tokens[1]] = source[:, : tokens[1]]
-            source[:, : tokens[0]] = aside
+            aside = store[:, :, :, : tokens[0]].clone()
+            store[:, :, :, : tokens[1]] = source[:, :, :, : tokens[1]]
+            source[:, :, :, : tokens[0]] = aside
         self.copied_tokens += sum(tokens)
         self.holders[one], self.holders[other] = self.holders[other], self.holders[one]
 
     def _stores(self, slot: int) -> Iterator[Tensor]:
-        """Yield the keys and values of a slot, [heads, room, width] each, layer by layer."""
+        """Yield what each network holds of a slot, [layers, 2, heads, room, width]."""
         for network in self.networks:
-            for layer in network.cache.slot_layers:
-                yield layer.keys[slot]
-                yield layer.values[slot]
+            yield network.cache.states[:, :, slot]

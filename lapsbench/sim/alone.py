@@ -45,8 +45,11 @@ def solo(work: Workload, engine: Engine, costs: StepCosts) -> Solo:
         return single
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most walks are short
 
-    with ThreadPoolExecutor(cores) as pool:
-        list(pool.map(walked, ends[:-1], ends[1:]))
+    if cores == 1:
+        walked(0, n)
+    else:
+        with ThreadPoolExecutor(cores) as pool:
+            list(pool.map(walked, ends[:-1], ends[1:]))
     return single
 
 

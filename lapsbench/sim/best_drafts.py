@@ -89,5 +89,5 @@ def _alike(table: Longs) -> list[tuple[int, int, tuple[int, ...]]]:
 def _bank(profile: Profile) -> Bank:
     if profile.bank is None:
         what = "has costs but no acceptance, so nothing says which drafts pay"
-        raise LapsbenchError(what, where=f"profile {profile.name}", hint="a profile with acceptance.parquet")
+        raise LapsbenchError(what, where=f"profile {profile.name}", hint="--acceptance-length X, or --acceptance FILE")
     return profile.bank

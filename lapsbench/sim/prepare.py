@@ -187,7 +187,7 @@ def _acceptance(trace: Trace, profile: Profile, engine: Engine, seed: int) -> tu
         raise LapsbenchError(
             "has costs but no acceptance, so nothing says how many drafts are accepted",
             where=f"profile {profile.name}",
-            hint="--draft-tokens 0, or a profile with acceptance.parquet",
+            hint="--acceptance-length X, --acceptance FILE, or --draft-tokens 0",
         )
     if bank is None:
         return Assignment(np.zeros(n, np.int64), np.ones(n, np.int32), np.zeros(n, np.int32)), np.zeros(1, np.uint8)

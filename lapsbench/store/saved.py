@@ -6,11 +6,12 @@ Knows files; knows nothing of metrics, and nothing of how the run was made.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from lapsbench.store.rows import SCALARS, joined, outcome_of, plain
 from lapsbench.store.run import DAMAGED, ESTIMATES, MANIFEST, PATIENCE, cells_of, facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.core import Floats, Ints, Outcome
@@ -44,10 +45,12 @@ PARTS = MappingProxyType(
 )
 """What a manifest must hold for a report."""
 CELL = frozenset({"policy", "load", "seed", "key"})
-COLUMNS = MappingProxyType(
-    {"arrival_s": np.float64, "prompt_tokens": np.int32, "output_tokens": np.int32, "predicted_tokens": np.float64}
-)
+COLUMNS = MappingProxyType({"arrival_s": np.float64, "prompt_tokens": np.int32, "output_tokens": np.int32})
 """Of `Requests`, beside their outcome."""
+LEFT = frozenset({"policy", "load", "seed", "request", "predicted_tokens"})
+"""Columns that nothing is made of: reading them is a quarter of reading."""
+READ = tuple(name for name in schema.REQUESTS.names if name not in LEFT)
+Item = TypeVar("Item")
 SummaryKey = tuple[str, float | None, int | None, str, str]
 
 
@@ -73,7 +76,6 @@ class Requests:
     arrival_s: Floats
     prompt_tokens: Ints
     output_tokens: Ints
-    predicted_tokens: Floats
     outcome: Outcome
 
 
@@ -127,10 +129,13 @@ class SavedRun:
 
     def size(self, cell: SavedCell) -> int:
         """Return how many requests a cell has."""
-        if not isinstance(cell.rows, range):
-            return cell.rows[1]
+        return self._count(cell.rows)
+
+    def _count(self, rows: range | tuple[int, int]) -> int:
+        if not isinstance(rows, range):
+            return rows[1]
         with self._legibly():
-            return sum(int(self._file.metadata.row_group(group).num_rows) for group in cell.rows)
+            return sum(int(self._file.metadata.row_group(group).num_rows) for group in rows)
 
     def span_s(self, cell: SavedCell) -> tuple[float, float]:
         """Return when the first and the last request of a cell arrive."""
@@ -162,7 +167,7 @@ class SavedRun:
 
     def parts(self, cell: SavedCell) -> Iterator[Requests]:
         """Read the requests of one cell, some after the others."""
-        return (self._requests(cell, rows) for rows in self._pieces(cell))
+        return ahead(self._requests(cell, rows) for rows in self._pieces(cell))
 
     def _pieces(self, cell: SavedCell) -> Iterator[range | tuple[int, int]]:
         if isinstance(cell.rows, range):
@@ -173,18 +178,29 @@ class SavedRun:
 
     def columns(self, cell: SavedCell, *names: str) -> Iterator[dict[str, Any]]:
         """Read some columns of `REQUESTS` of one cell, some requests after the others; seconds that never came: NaN."""
-        for rows in self._pieces(cell):
-            with self._legibly():
-                if isinstance(rows, range):
-                    table = self._file.read_row_groups(list(rows), columns=list(names))
-                else:
-                    table = self._all.slice(*rows).select(list(names))
-                yield {name: plain(table[name].combine_chunks()) for name in names}
+        return ahead(self._columns(rows, names) for rows in self._pieces(cell))
+
+    def rows(self, cell: SavedCell, places: Sequence[int], *names: str) -> dict[str, Any]:
+        """Read some columns of a few requests of a cell, by their places in it; there must be one."""
+        found: list[dict[str, Any]] = []
+        before, wanted = 0, np.array(places)
+        for piece in self._pieces(cell):
+            size = self._count(piece)
+            mine = wanted[(wanted >= before) & (wanted < before + size)] - before
+            if len(mine):
+                found.append({name: values[mine] for name, values in self._columns(piece, names).items()})
+            before += size
+        return {name: np.concatenate([part[name] for part in found]) for name in names}
+
+    def _columns(self, rows: range | tuple[int, int], names: Sequence[str]) -> dict[str, Any]:
+        with self._legibly():
+            table = self._table(rows, names)
+            return {name: plain(table[name].combine_chunks()) for name in names}
 
     def _requests(self, cell: SavedCell, rows: range | tuple[int, int]) -> Requests:
         with self._legibly():
-            table = self._table(rows)
-            whole = {name: _whole(table, name) for name in ("arrival_s", "predicted_tokens", "alone_s")}
+            table = self._table(rows, READ)
+            whole = {name: _whole(table, name) for name in ("arrival_s", "alone_s")}
             counts = {name: _whole(table, name).astype(np.int32) for name in ("prompt_tokens", "output_tokens")}
             outcome = outcome_of(table, cell.scalars, whole.pop("alone_s"))
         return Requests(**whole, **counts, outcome=outcome)
@@ -199,10 +215,10 @@ class SavedRun:
             where = str(self.folder / "requests.parquet")
             raise LapsbenchError(f"cannot be read ({reason})", where=where, hint=AGAIN) from error
 
-    def _table(self, rows: range | tuple[int, int]) -> pa.Table:
+    def _table(self, rows: range | tuple[int, int], names: Sequence[str]) -> pa.Table:
         if not isinstance(rows, range):
-            return self._all.slice(*rows)
-        return schema.as_requests(self._file.read_row_groups(list(rows)))
+            return self._all.slice(*rows).select(names)
+        return schema.as_requests(self._file.read_row_groups(list(rows), columns=list(names)), names)
 
     @cached_property
     def _file(self) -> pq.ParquetFile:
@@ -228,6 +244,15 @@ class SavedRun:
         except DAMAGED:
             return []
         return found
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield what an iterator yields, the next one made meanwhile: reading leaves a core to what is made of it."""
+    with ThreadPoolExecutor(1, "reading") as reader:
+        coming = reader.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = reader.submit(next, items, None)
+            yield item
 
 
 def _unfinished(folder: Path) -> LapsbenchError:

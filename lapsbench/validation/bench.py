@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.process import ONE_THREAD, POLL_S
+from lapsbench.validation.probing import Probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,15 +70,15 @@ class Bench:
         self._tell([list(steps) for steps in sets])
         return Walk(**self._answer())
 
-    def serve(self, asked: Serve, watch: Callable[[], None]) -> list[float]:
-        """Serve a cell; `watch` is called several times a second. Return the seconds of its probes."""
+    def serve(self, asked: Serve, watch: Callable[[], None]) -> Probes:
+        """Serve a cell; `watch` is called several times a second. Return its probes."""
         self._tell(asked)
         assert self.child.stdout is not None  # noqa: S101 - a pipe was asked for
         while not select.select([self.child.stdout], [], [], POLL_S)[0]:
             watch()
-        probes_s: list[float] = self._answer()["probes_s"]
+        probes = Probes(**self._answer())
         watch()
-        return probes_s
+        return probes
 
     def _tell(self, task: Any) -> None:
         assert self.child.stdin is not None  # noqa: S101 - a pipe was asked for

@@ -50,7 +50,7 @@ def main() -> None:
                 probes = list[Probing]()
                 bench.serve(task, replace(find(task.policy), name=task.name), partial(_probing, bench, probes))
                 probes[0].take()  # a short cell may have had none
-                tell({"probes_s": probes[0].probes_s})
+                tell({"at_s": probes[0].at_s, "probes_s": probes[0].probes_s})
             else:
                 tell(_measured(bench, task))
     except LapsbenchError as error:

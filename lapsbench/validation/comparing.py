@@ -12,8 +12,7 @@ from lapsbench.replay import Replayer
 from lapsbench.sim import kernel
 from lapsbench.sim.cost import step_costs
 from lapsbench.store.step_cells import StepCells
-from lapsbench.validation.composition import Proof, log_of, proof
-from lapsbench.validation.pricing import dearer
+from lapsbench.validation.composition import Proof, drifting, log_of, proof
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.setup import Setup
     from lapsbench.sim.sweep import Cell, Server
+    from lapsbench.validation.probing import Drift
     from lapsbench.validation.session import Serving
 
 METRICS = ("jct", "ttft", "tpot")
@@ -41,7 +41,7 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A cell: executed, simulated on the profile, and on the profile times `factor`.
+    """A cell: executed, simulated on the profile, and on one as dear at each moment as probes say: `factor` in all.
 
     `as_recorded`: the share of requests that accepted what they do in the simulation.
     """
@@ -87,16 +87,16 @@ class Comparing(Replayer):
 
     Args:
         executor: who served.
-        factors: how much dearer the machine was in each cell.
+        drifts: how much dearer the machine was in each cell.
         prices: what a replay is priced by; loads, and what policies know, are as they were when it was served.
         out: run folder.
         first: where models accept themselves: what everybody accepted in a first serving, as the replays have it.
     """
 
     def __init__(
-        self, executor: Serving, factors: Mapping[str, float], prices: Profile, out: Path, first: Had | None
+        self, executor: Serving, drifts: Mapping[str, Drift], prices: Profile, out: Path, first: Had | None
     ) -> None:
-        self.executor, self.factors, self.prices, self.first = executor, factors, prices, first
+        self.executor, self.drifts, self.prices, self.first = executor, drifts, prices, first
         self.pairs: list[Pair] = []
         self.steps = StepCells(out.with_name("executed"))
         super().__init__(executor.scenario, out)
@@ -113,12 +113,10 @@ class Comparing(Replayer):
     ) -> Outcome:
         key, engine = self.executor.key(cell), self.plan.engine
         prices = step_costs(self.prices, engine)
-        served, factor = self.executor.outcomes[key.key], self.factors[key.key]
-
-        def again(paid: StepCosts) -> Outcome:
-            return kernel.replay(work, engine, cell.policy, paid, replace(setup, system=setup.system.copy()))
-
-        simulated, corrected = again(prices), again(dearer(prices, factor))
+        served, drift = self.executor.outcomes[key.key], self.drifts[key.key]
+        simulated = kernel.replay(work, engine, cell.policy, prices, replace(setup, system=setup.system.copy()))
+        fresh = replace(setup, system=setup.system.copy())
+        corrected = drifting(work, engine, cell.policy, costs, fresh, prices, drift)
         table, alike = self.steps.load(key), 1.0
         if self.first is not None:  # steps are composed by what was accepted in this very cell
             here = had(table, len(work))
@@ -128,6 +126,6 @@ class Comparing(Replayer):
             name: times_of(work, outcome)
             for name, outcome in (("executed", served), ("simulated", simulated), ("corrected", corrected))
         }
-        self.pairs.append(Pair(cell.name, cell.load, cell.seed, factor, **sides, proof=same, as_recorded=alike))
+        self.pairs.append(Pair(cell.name, cell.load, cell.seed, drift.whole, **sides, proof=same, as_recorded=alike))
         progress(len(work))
         return simulated

@@ -16,10 +16,11 @@ from lapsbench.sim.reference.prices import Prices
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lapsbench.core import Engine, Floats, Policy, Workload
+    from lapsbench.core import Engine, Floats, Outcome, Policy, Workload
     from lapsbench.sim.cost import StepCosts
     from lapsbench.sim.reference import ideal, vllm
     from lapsbench.sim.setup import Setup
+    from lapsbench.validation.probing import Drift
 
 KINDS = ("decode", "mixed", "prefill")
 Sizes = dict[int, tuple[int, int, int]]
@@ -93,6 +94,22 @@ class Told(Prices):
         return self.weighed.resume(engine, done)
 
 
+class Drifting(Prices):
+    """Steps take as much longer as the machine was dearer when they begin; else as `Told`."""
+
+    def __init__(self, costs: StepCosts, engine: Engine, drift: Drift, twin: Any) -> None:
+        super().__init__(costs, engine)
+        self.drift, self.twin, self.weighed = drift, twin, twin.prices
+
+    def step(self, *sizes: Any, **drafts: Any) -> float:
+        """Return what the step takes at that time."""
+        return super().step(*sizes, **drafts) * self.drift.at(self.twin.now_s)
+
+    def resume(self, engine: Engine, done: int) -> float:
+        """Return what taking out a job costs when it resumes."""
+        return self.weighed.resume(engine, done)  # type: ignore[no-any-return]
+
+
 class _Fed:
     """What both rule sets do alike, mixed into either."""
 
@@ -135,6 +152,21 @@ class _Ideal(_Fed, Ideal):
         sizes = {job.request: (1 + drafts, job.context_tokens - 1, drafts) for job, drafts in rounds}
         self.seen.append(sizes | {job.request: (tokens, job.cached_tokens, 0) for job, tokens in step.chunks})
         super().advance(step, dt)
+
+
+def drifting(
+    work: Workload,
+    engine: Engine,
+    policy: Policy,
+    costs: StepCosts,
+    setup: Setup,
+    prices: StepCosts,
+    drift: Drift,
+) -> Outcome:
+    """Replay on `prices` as they drift, by the costs that policies weighed when it was served."""
+    twin = (Vllm if engine.rules == "vllm" else Ideal)(work, engine, policy, costs, setup)
+    twin.prices = Drifting(prices, engine, drift, twin)
+    return twin.run()
 
 
 def proof(

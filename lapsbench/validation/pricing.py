@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lapsbench.core import Bank
-    from lapsbench.sim.cost import StepCosts
     from lapsbench.validation.bench import Line
 
 
@@ -50,9 +49,3 @@ def write(folder: Path, lines: Sequence[Line], bank: Bank | None, whose: str, ab
         **about,
     }
     write_profile(folder, Profile(folder.name, costs_of(rows_of(Measured(lines), np.mean), np.mean), bank, provenance))
-
-
-def dearer(costs: StepCosts, times: float) -> StepCosts:
-    """Return prices that are all so many times as high."""
-    mixed = replace(costs.mixed, time_s=costs.mixed.time_s * times) if costs.mixed is not None else None
-    return replace(costs, step_s=costs.step_s * times, chunk_s=costs.chunk_s * times, mixed=mixed)

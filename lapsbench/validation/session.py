@@ -27,7 +27,7 @@ from lapsbench.validation.comparing import Comparing
 from lapsbench.validation.first import First
 from lapsbench.validation.grid import Grid, grid_of, longest_of
 from lapsbench.validation.passes import Passes, keep
-from lapsbench.validation.probing import disturbed, mean_s
+from lapsbench.validation.probing import Drift, Probes, disturbed, drift, mean_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FIRST = "first"
 """The walk over the grid that loads, and what policies know, are made from."""
-SCHEMA = "lapsbench.walks/2"
+SCHEMA = "lapsbench.walks/3"
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 TRIES = 3
@@ -83,7 +83,7 @@ class Validation:
         again = f"; {self.again} times a cell was served again, the machine being disturbed" if self.again else ""
         return (
             f"the machine drifted: in the cells of k = {self.drafts} probes took {low:.3f} to {high:.3f} times "
-            f"what they took while prices were measured; corrected by one factor a cell, from probes alone{again}"
+            f"what they took while prices were measured; corrected as time goes by, from probes alone{again}"
         )
 
 
@@ -99,7 +99,7 @@ class Serving(Executor):
     def __init__(self, session: Session, bench: Callable[[], Bench], turn: Callable[[str], list[Walk]]) -> None:
         self.bench, self.turn, self.probes = bench, turn, session.out / "probes"
         self.outcomes: dict[str, Outcome] = {}
-        self.probes_s, self.means_s = list[float](), list[float]()
+        self.probed, self.means_s = Probes([], []), list[float]()
         super().__init__(session.scenario, session.wanted, session.out / "executed")
 
     def _serve(
@@ -108,16 +108,16 @@ class Serving(Executor):
         """Serve a cell, and again where the machine was disturbed meanwhile: its probes say so, never its steps."""
         key, walks, tries = self.key(cell).key, self.turn(f"seed {cell.seed}"), 0
         usual_s = median([*(mean_s(walk.probes_s) for walk in walks), *self.means_s])
-        while not tries or (tries < TRIES and disturbed(self.probes_s, usual_s)):
+        while not tries or (tries < TRIES and disturbed(self.probed.probes_s, usual_s)):
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
-            self.means_s.append(mean_s(self.probes_s))
-        keep(self.probes / f"{key}.json", {"tries": tries, "probes_s": self.probes_s})
+            self.means_s.append(mean_s(self.probed.probes_s))
+        keep(self.probes / f"{key}.json", {"tries": tries, **asdict(self.probed)})
         self.outcomes[key] = outcome
         return outcome
 
     def ask(self, asked: Serve, watch: Callable[[], None], done: Callable[[], str]) -> None:  # noqa: ARG002 - it says
         """Have the engine that is measured serve a cell."""
-        self.probes_s = self.bench().serve(asked, watch)
+        self.probed = self.bench().serve(asked, watch)
 
     def _kept(self, cell: Cell) -> Outcome | None:
         kept = super()._kept(cell) if (self.probes / f"{self.key(cell).key}.json").exists() else None
@@ -125,19 +125,19 @@ class Serving(Executor):
             self.outcomes[self.key(cell).key] = kept
         return kept
 
-    def _probed(self, cell: Cell) -> dict[str, Any]:
-        """Return a cell's probes, and how many times it was served."""
-        probed: dict[str, Any] = json.loads((self.probes / f"{self.key(cell).key}.json").read_bytes())
-        return probed
+    def _served(self, cell: Cell) -> tuple[int, Probes]:
+        """Return how many times a cell was served, and its probes."""
+        kept: dict[str, Any] = json.loads((self.probes / f"{self.key(cell).key}.json").read_bytes())
+        return kept.pop("tries"), Probes(**kept)
 
-    def factors(self, walks: Passes) -> dict[str, float]:
+    def drifts(self, walks: Passes) -> dict[str, Drift]:
         """Return by how much the machine was dearer in each cell than in the walks."""
         walked_s = float(np.mean([mean_s(each) for each in walks.probes_s()]))
-        return {self.key(cell).key: mean_s(self._probed(cell)["probes_s"]) / walked_s for cell in self.cells}
+        return {self.key(cell).key: drift(self._served(cell)[1], walked_s) for cell in self.cells}
 
     def again(self) -> int:
         """Return how many times a cell was served once more."""
-        return sum(self._probed(cell)["tries"] - 1 for cell in self.cells)
+        return sum(self._served(cell)[0] - 1 for cell in self.cells)
 
 
 class Session:
@@ -206,8 +206,8 @@ class Session:
             executor.run(progress=progress)
             self.say("replaying")
             prices = self._write("prices", passes.lines(), recordings, measure)
-            factors = executor.factors(passes)
-            with closing(Comparing(executor, factors, prices, self.out / "simulated", self.first)) as comparing:
+            drifts = executor.drifts(passes)
+            with closing(Comparing(executor, drifts, prices, self.out / "simulated", self.first)) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs), executor.again())
 

@@ -4,12 +4,35 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 
 
 def pytest_addoption(parser):
     """Let a person soak longer."""
     parser.addoption("--soak", type=int, default=200, help="requests of the soak test; 2,000 take minutes")
+
+
+def pytest_sessionfinish(session):
+    """Tell whoever started this worker of pytest-xdist what it has seen."""
+    if hasattr(session.config, "workeroutput"):
+        from cases import SEEN
+        from serving import PROVEN
+
+        session.config.workeroutput |= {"seen": asdict(SEEN), "proven": [asdict(each) for each in PROVEN]}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Add up what the workers have seen."""
+    from cases import SEEN
+    from serving import PROVEN, Proof
+
+    told = getattr(node, "workeroutput", {})
+    for name, count in told.get("seen", {}).items():
+        setattr(SEEN, name, getattr(SEEN, name) + count)
+    PROVEN.extend(Proof(**each) for each in told.get("proven", []))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -43,7 +43,7 @@ def execute(flags, room, target="model"):
 
 
 WAYS = {
-    "plain": "--policy fcfs --policy srpt --draft-tokens 0",
+    "plain": "--policy srpt --draft-tokens 0",
     "imposed": "--policy fcfs --policy laps-sd --draft-tokens 3",
     "ngram": "--policy fcfs --acceptance own --prompts texts.jsonl",
     "draft": "--policy fcfs --draft model --clock wall",

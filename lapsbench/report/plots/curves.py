@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapsbench.core import LARGE
-from lapsbench.metrics.definitions import request_metrics
+from lapsbench.core import FINISHED, LARGE
+from lapsbench.metrics.definitions import latencies
 from lapsbench.metrics.pool import loads, policies
 from lapsbench.metrics.sketch import Pile
 from lapsbench.reading import warmup_of
@@ -21,10 +21,7 @@ from lapsbench.report.plots.timeline import Timeline, timeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
-
     from lapsbench.core import Floats
-    from lapsbench.metrics.definitions import RequestMetrics
     from lapsbench.reading import Run
     from lapsbench.store.saved import SavedCell
 
@@ -35,7 +32,10 @@ MOST, FEWEST = 256, 40
 CLASSES = 10
 """Size classes of equal number, for slowdown."""
 QUANTITIES = ("jct_s", "ttft_s", "tpot_s")
+TIMES = ("arrival_s", "output_tokens", "first_token_s", "finished_s", "alone_s")
+"""All that is drawn is made of."""
 
+Metrics = dict[str, Any]
 Row = dict[str, Any]
 
 
@@ -54,20 +54,6 @@ class Curves:
     distributions: list[Row] = field(default_factory=list)
     slowdown: list[Row] = field(default_factory=list)
     timeline: Timeline | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """Measured requests of a cell that follow each other."""
-
-    metrics: RequestMetrics
-    alone_s: Floats
-    window: NDArray[np.bool_]
-
-    def of(self, quantity: str) -> Floats:
-        """Return a metric."""
-        found: Floats = getattr(self.metrics, quantity)[self.window]
-        return found
 
 
 def focus_of(run: Run) -> float | None:
@@ -94,7 +80,7 @@ def curves(run: Run, share_of_page: int = 1, progress: Callable[[], None] = lamb
         for cell in cells:
             for part in _measured(run, cell):
                 for quantity, pile in piles.items():
-                    pile.add(part.of(quantity))
+                    pile.add(part[quantity])
                 if focus and edges is not None:
                     _classify(part, edges, classes)
             progress()
@@ -106,21 +92,28 @@ def curves(run: Run, share_of_page: int = 1, progress: Callable[[], None] = lamb
     return found
 
 
-def _measured(run: Run, cell: SavedCell) -> Iterator[_Measured]:
+def _measured(run: Run, cell: SavedCell) -> Iterator[Metrics]:
+    """Yield metrics of measured requests, some after the others, and `alone_s`."""
+    for part in _windowed(run, cell, *TIMES):
+        yield latencies(**part) | {"alone_s": part["alone_s"]}
+
+
+def _windowed(run: Run, cell: SavedCell, *names: str) -> Iterator[Metrics]:
+    """Yield columns of measured requests, some after the others."""
     first, cut = 0, warmup_of(run.saved, cell)
-    for requests in run.saved.parts(cell):
-        found = request_metrics(requests.arrival_s, requests.output_tokens, requests.outcome)
-        window = found.finished & (np.arange(first, first + len(found.finished)) >= cut)
-        yield _Measured(found, requests.outcome.alone_s[window], window)
-        first += len(found.finished)
+    for part in run.saved.columns(cell, *names, "status"):
+        status = part.pop("status")
+        window = (status == FINISHED) & (np.arange(first, first + len(status)) >= cut)
+        yield {name: values[window] for name, values in part.items()}
+        first += len(status)
 
 
 def _edges(run: Run, cells: Sequence[SavedCell], *, large: bool) -> Floats | None:
     """Return the ends of the size classes; None where nothing was measured."""
     pile = Pile(large=large)
     for cell in cells:
-        for part in _measured(run, cell):
-            pile.add(part.alone_s)
+        for part in _windowed(run, cell, "alone_s"):
+            pile.add(part["alone_s"])
     return np.array(pile.quantiles(np.linspace(0, 1, CLASSES + 1))) if len(pile) else None
 
 
@@ -140,11 +133,12 @@ def _quantiles(pile: Pile, shares: Floats, quantity: str, load: float | None, po
     ]
 
 
-def _classify(part: _Measured, edges: Floats, classes: Sequence[Pile]) -> None:
-    place = np.clip(np.searchsorted(edges, part.alone_s, side="right") - 1, 0, CLASSES - 1)
-    slowdown = part.of("slowdown")
-    for number, pile in enumerate(classes):
-        pile.add(slowdown[place == number])
+def _classify(part: Metrics, edges: Floats, classes: Sequence[Pile]) -> None:
+    place = np.clip(np.searchsorted(edges, part["alone_s"], side="right") - 1, 0, CLASSES - 1).astype(np.uint8)
+    slowdown = part["slowdown"][np.argsort(place, kind="stable")]
+    ends = np.cumsum(np.bincount(place, minlength=CLASSES))
+    for pile, values in zip(classes, np.split(slowdown, ends[:-1]), strict=True):
+        pile.add(values)
 
 
 def _classes(classes: Sequence[Pile], edges: Floats, policy: str) -> list[Row]:

@@ -110,16 +110,7 @@ def _places(run: Run, cell: SavedCell, first: int) -> list[int]:
 
 def _rows(run: Run, cell: SavedCell, places: list[int]) -> dict[str, Any]:
     """Return what became of a few requests."""
-    names = ("arrival_s", "admitted_s", "finished_s", "output_tokens")
-    found: dict[str, list[Any]] = {name: [] for name in names}
-    before, wanted = 0, np.array(places)
-    for part in run.saved.columns(cell, *names):
-        size = len(part["arrival_s"])
-        mine = wanted[(wanted >= before) & (wanted < before + size)] - before
-        for name in names:
-            found[name].append(part[name][mine])
-        before += size
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return run.saved.rows(cell, places, "arrival_s", "admitted_s", "finished_s", "output_tokens")
 
 
 def _bars(found: dict[str, Any], policy: str, start_s: float, span_s: float) -> list[dict[str, Any]]:
@@ -146,6 +137,8 @@ def _states(run: Run, cell: SavedCell, start_s: float, span_s: float, max_batch:
     instants = start_s + np.linspace(0.0, span_s, INSTANTS)
     live = np.zeros(INSTANTS, np.int64)
     for part in run.saved.columns(cell, "arrival_s", "finished_s", "status"):
+        if len(part["arrival_s"]) and part["arrival_s"][0] > instants[-1]:
+            break
         served = part["status"] != REJECTED
         live += _by(part["arrival_s"][served], instants) - _by(part["finished_s"][served], instants)
     batch = np.minimum(live, max_batch)
@@ -158,4 +151,5 @@ def _states(run: Run, cell: SavedCell, start_s: float, span_s: float, max_batch:
 
 def _by(events_s: Floats, instants: Floats) -> Longs:
     """Count the events up to each instant; one that never happened is NaN."""
-    return np.searchsorted(np.sort(events_s), instants, side="right")
+    place = np.searchsorted(instants, events_s)  # of the first that has it; sorting the events took eight times as long
+    return np.cumsum(np.bincount(place, minlength=INSTANTS + 1))[:INSTANTS]

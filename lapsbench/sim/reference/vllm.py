@@ -286,14 +286,11 @@ class Vllm(Twin[Job]):
             computed = len(row) * self.engine.block_tokens
             room = min(self.tokens, self.slots - spare)
             tokens = job.context_tokens - computed
-            padded = k > 0 and tokens == 1 and not prefills and (runs or computed > 0)
-            padded = padded and (self.recorded or not self.drafting.varies)
-            if padded and computed + k + 2 <= self.limit:
-                tokens += k  # a batch of rounds alone runs faster
+            padded = tokens == 1 and not prefills and (runs or computed > 0) and self.pads(computed)
+            if padded:
+                tokens += k
                 if tokens > room:
                     break
-            else:
-                padded = False
             tokens = min(tokens, room)
             if not self.fits(job, row, computed + tokens):
                 break
@@ -307,6 +304,11 @@ class Vllm(Twin[Job]):
             self.name(job, computed + tokens)
             self.add(step, Part(job, computed, tokens, k if padded else 0, padded))
         self.waiting[:0] = passed_over
+
+    def pads(self, computed: int) -> bool:
+        """Whether drafts fill up a part of one token: a batch of rounds alone runs faster."""
+        k = self.engine.draft_tokens
+        return k > 0 and (self.recorded or not self.drafting.varies) and computed + k + 2 <= self.limit
 
     def found(self, job: Job) -> list[Block]:
         """Return the blocks a waiting job finds again: never its last token, and one block less under EAGLE."""
