@@ -10,7 +10,7 @@ import time
 
 from commands import lapsbench, plain_environment
 
-RUN = "replay --engine ideal --limit 1000 --repeats 30 --policy fcfs --policy las --out run"
+RUN = "replay --engine ideal --limit 1000 --repeats 60 --policy fcfs --policy las --out run"
 SAID = "error: interrupted; with --out, finished cells are kept and the same command goes on\n"
 HEARING = """
 import signal
