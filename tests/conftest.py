@@ -14,36 +14,36 @@ NOT_HERE = "not on this machine:"
 
 
 def pytest_configure(config):
-    """Drop stale kernels, once, and have them compiled, once: the workers of pytest-xdist share the cache."""
+    """Drop stale policies, once, and have the kernels compiled, once: the workers of pytest-xdist share the cache."""
     if not hasattr(config, "workerinput"):
-        drop_stale_kernels(PACKAGE, [PACKAGE / "sim", PACKAGE / "policies", Path(__file__).parent])
+        drop_stale_policies(PACKAGE, Path(__file__).parent)
         if getattr(config.option, "numprocesses", None):
             compile_kernels()
 
 
 def compile_kernels():
     """Have both engines compiled, a process each, unless they are: each worker would compile them for itself."""
-    missing = [rules for rules in ("ideal", "vllm") if not any((PACKAGE / "sim" / rules).glob("__pycache__/*.nbi"))]
     command = [sys.executable, "-m", "lapsbench", "replay", "--limit", "50", "--policy", "fcfs", "--quiet", "--engine"]
-    running = [subprocess.Popen([*command, each], stdout=subprocess.DEVNULL, cwd=PACKAGE.parent) for each in missing]
+    running = [
+        subprocess.Popen([*command, rules], stdout=subprocess.DEVNULL, cwd=PACKAGE.parent)
+        for rules in ("ideal", "vllm")
+    ]
     for each in running:
         each.wait()
 
 
-def drop_stale_kernels(package, folders):
-    """Remove what Numba cached before the newest change to the compiled code.
+def drop_stale_policies(package, folder):
+    """Remove what Numba cached of the tests' own policies before the newest change to what they see.
 
-    Numba keys a cached function by the time of its own file. `advance` has the functions of `select.py`, and
-    the fields of `core.JOB`, compiled into it: when only those change, Numba loads the old kernel, and tests pass or
-    fail for code that is no longer there.
+    Numba keys a cached function by the time of its own file, and these have the fields of `core.JOB` compiled into
+    them: when only those change, Numba loads the old ones.
     """
-    sources = [package / "core.py", *package.glob("sim/**/*.py"), *package.glob("policies/*.py")]
+    sources = [package / "core.py", *package.glob("policies/*.py"), *package.glob("compiled/*.py")]
     newest = max(source.stat().st_mtime for source in sources)
-    for folder in folders:
-        for index in folder.glob("**/__pycache__/*.nbi"):
-            if index.stat().st_mtime < newest:
-                for part in [index, *index.parent.glob(f"{index.stem}.*.nbc")]:
-                    part.unlink(missing_ok=True)
+    for index in folder.glob("**/__pycache__/*.nbi"):
+        if index.stat().st_mtime < newest:
+            for part in [index, *index.parent.glob(f"{index.stem}.*.nbc")]:
+                part.unlink(missing_ok=True)
 
 
 @pytest.hookimpl(tryfirst=True)
