@@ -267,7 +267,7 @@ def copy_part(sim: Any, source: int, target: int) -> None:
     """Copy a part that is not yet committed."""
     one, other = part_at(sim.parts_at, source), part_at(sim.parts_at, target)
     other.job, other.cached, other.tokens, other.drafts = one.job, one.cached, one.tokens, one.drafts
-    other.padded = one.padded
+    other.given, other.padded = one.given, one.padded
 
 
 @jit
