@@ -142,3 +142,20 @@ def test_an_edited_source_is_compiled_anew(tmp_path):
     helper.write_text(helper.read_text().replace("1e7", "1e8"))
     os.utime(helper, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert [python(ONE, **cache).stdout for _ in range(2)] == ["True\n", "False\n"]
+
+
+def test_a_users_policy_is_compiled_anew_where_our_code_was_edited(tmp_path):
+    """Else what an older version made of it would read fields where they are no more."""
+    mine, cache = tmp_path / "lapsbench", {"cwd": tmp_path, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    shutil.copytree(Path(package.__file__).parent, mine, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "own.py").write_text("def mine(job, system):\n    return -job.prompt_tokens\n")
+    line = "from lapsbench.policies import binding, registry; binding.compiled(registry.find('own.py:mine'))"
+
+    def kept():
+        python(line, **cache)
+        return len([path for path in (tmp_path / "cache").rglob("*.nbi") if "mine" in path.name])
+
+    assert [kept(), kept()] == [1, 1]
+    with (mine / "core.py").open("a") as file:
+        file.write("\nANOTHER = 1\n")
+    assert kept() == 2

@@ -124,7 +124,7 @@ def _processor() -> tuple[str, str]:
 
 
 @cache
-def _key() -> bytes:
+def key() -> bytes:
     """Return the hash of all that decides over the machine code."""
     settings = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] != VARIABLE)
     told = (_numba(), llvmlite.__version__, sys.version_info[:2], llvm.get_process_triple(), _processor(), settings)
@@ -179,8 +179,8 @@ def _kept(name: str) -> bytes | None:
     for folder in folders():
         with suppress(OSError):
             held = file_of(folder, name).read_bytes()
-            key, digest, rest = held[:DIGEST], held[DIGEST : 2 * DIGEST], held[2 * DIGEST :]
-            if key == _key() and digest == _digest(rest):
+            known, digest, rest = held[:DIGEST], held[DIGEST : 2 * DIGEST], held[2 * DIGEST :]
+            if known == key() and digest == _digest(rest):
                 return rest
     return None
 
@@ -192,7 +192,7 @@ def _keep(name: str, rest: bytes) -> None:
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                part.write_bytes(_key() + _digest(rest) + rest)
+                part.write_bytes(key() + _digest(rest) + rest)
                 part.replace(file_of(folder, name))
             finally:
                 part.unlink(missing_ok=True)
