@@ -24,13 +24,12 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import NumbaError
 from numba.core.registry import cpu_target
 
-from lapsbench.compiled.native import Native, key, machine
+from lapsbench.compiled.native import VARIABLE, Native, key, machine
 from lapsbench.errors import LapsbenchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-VARIABLE = "NUMBA_CACHE_DIR"
 njit: Any = numba.njit
 REFUSES = (NumbaError, KeyError)
 """What Numba raises where it cannot compile."""
