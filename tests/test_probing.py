@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from lapsbench.serving.clock import TICK_S
+from lapsbench.validation.bench import Walk
+from lapsbench.validation.passes import Passes
 from lapsbench.validation.probing import WORK, Probes, Probing, drift
 
 LONG_S = 0.03
@@ -21,7 +23,7 @@ def work(seconds):
 
 
 def test_a_clock_stands_while_it_probes():
-    clock = Probing("cpu", lambda: work(LONG_S))
+    clock = Probing("cpu", [lambda: work(LONG_S)])
     before_s, began = clock(), time.thread_time()
     held_s = clock.hold()
     assert time.thread_time() - began >= LONG_S
@@ -30,7 +32,7 @@ def test_a_clock_stands_while_it_probes():
 
 
 def test_a_probe_is_taken_only_when_there_was_work_since_the_last():
-    clock = Probing("cpu", lambda: work(LONG_S))
+    clock = Probing("cpu", [lambda: work(LONG_S)])
     clock.hold()
     clock.idle_until(100.0)  # a jump is no work
     assert clock.hold() >= 100.0
@@ -41,25 +43,95 @@ def test_a_probe_is_taken_only_when_there_was_work_since_the_last():
 
 
 def test_stamps_are_whole_ticks_after_a_probe_too():
-    clock = Probing("cpu", lambda: work(LONG_S))
+    clock = Probing("cpu", [lambda: work(LONG_S)])
     clock.take()
     assert clock() % TICK_S == 0
 
 
+def test_parts_take_turns_and_the_last_turn_is_whole():
+    taken = []
+    clock = Probing("cpu", [lambda part=part: taken.append(part) for part in range(3)])
+    clock.take()
+    probes = clock.probes()
+    assert taken == [0, 1, 2, 0]
+    assert len(probes.at_s) == len(probes.probes_s) == 4
+    assert probes.parts == 3
+
+
+def told(took, at_s, usual_s=(0.01,)):
+    return drift(Probes(list(took), list(at_s), len(usual_s)), np.array(usual_s))
+
+
 def test_a_machine_that_gets_dearer_is_followed_as_time_goes_by():
     at_s = np.arange(100) / 10
-    probes = Probes(at_s.tolist(), np.where(at_s < 5, 0.01, 0.012).tolist())
-    told = drift(probes, 0.01)
-    assert told.at(1.0) == pytest.approx(1.0)
-    assert told.at(4.95) == pytest.approx(1.1, abs=0.03)
-    assert told.at(7.0) == told.at(99.0) == pytest.approx(1.2)
+    dear = told(np.where(at_s < 5, 0.01, 0.012), at_s)
+    assert dear.at(1.0) == pytest.approx(1.0)
+    assert dear.at(4.95) == pytest.approx(1.1, abs=0.03)
+    assert dear.at(7.0) == dear.at(99.0) == pytest.approx(1.2)
+
+
+def test_each_part_is_held_against_what_it_usually_takes():
+    dear = told([0.011, 0.033, 0.011, 0.033], np.arange(4) / 10, usual_s=(0.01, 0.03))
+    assert dear.times == pytest.approx(np.full(3, 1.1))
+    assert dear.whole == pytest.approx(1.1)
+
+
+def test_far_apart_a_probe_is_averaged_with_its_neighbours():
+    dear = told([0.01, 0.01, 0.01, 0.012, 0.012, 0.012, 1.0], np.arange(7) * 60.0)
+    assert dear.times == pytest.approx([1.0, 1.0, 3.2 / 3, 3.4 / 3, 1.2, 1.2])
 
 
 def test_a_probe_that_stood_still_is_left_out():
-    told = drift(Probes([0.0, 1.0, 2.0, 3.0], [0.01, 0.01, 0.5, 0.01]), 0.01)
-    assert told.whole == told.at(2.0) == pytest.approx(1.0)
+    dear = told([0.01, 0.01, 0.5, 0.01], np.arange(4.0))
+    assert dear.whole == dear.at(2.0) == pytest.approx(1.0)
 
 
 def test_one_probe_is_enough():
-    told = drift(Probes([3.0], [0.02]), 0.01)
-    assert told.at(0.0) == told.whole == pytest.approx(2.0)
+    dear = told([0.02], [3.0])
+    assert dear.at(0.0) == dear.whole == pytest.approx(2.0)
+
+
+def test_who_stood_still_for_several_turns_was_disturbed():
+    def disturbed(longest_s):
+        return Probes([0.01] * 99 + [longest_s], [0.0] * 100, 3).disturbed(0.01)
+
+    assert disturbed(0.16)
+    assert not disturbed(0.14)
+
+
+def test_who_was_a_tenth_dearer_than_usual_was_disturbed():
+    probes = Probes([0.01] * 20, [0.0] * 20, 1)
+    assert probes.disturbed(0.0088)
+    assert not probes.disturbed(0.0095)
+
+
+def walk(dear):
+    """Return a walk over two kinds of steps, on a machine that is `dear` at first, then as usual."""
+    at_s = np.arange(0.0, 20.0, 0.1)
+    times = np.where(at_s < 10, dear, 1.0)
+    steps = [{"step": int(at >= 10), "at_s": float(at), "whole_s": float(times[i])} for i, at in enumerate(at_s)]
+    lines = [step | {"target_s": step["whole_s"], "draft_s": 0.0} for step in steps]
+    return Walk(lines, Probes((0.01 * times).tolist(), at_s.tolist(), 1))
+
+
+def test_steps_that_met_a_dear_machine_are_not_priced_dearer(tmp_path):
+    passes = Passes(tmp_path / "measured.json", {})
+    assert len(passes) == 0
+    passes.keep("first", walk(1.2))
+    passes.keep("seed 0", walk(1.0))
+    lines = Passes(tmp_path / "measured.json", {}).lines()
+    by_step = [np.mean([line["whole_s"] for line in lines if line["step"] == step]) for step in (0, 1)]
+    assert by_step == pytest.approx([1.05, 1.05], abs=0.01)
+    assert len(passes) == 2
+    assert passes.usual_s() == pytest.approx([0.0105], rel=0.02)
+
+
+def test_who_is_behind_takes_as_many_probes_as_are_due_a_turn_at_most():
+    clock = Probing("cpu", [lambda: work(0.001)] * 3)
+    clock.keep_pace()
+    work(2.5 * WORK * 0.001)
+    clock.keep_pace()
+    assert len(clock.probes_s) == 3
+    work(10 * WORK * 0.001)
+    clock.keep_pace()
+    assert len(clock.probes_s) == 6

@@ -30,10 +30,10 @@ Line = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Steps that were taken one after the other, and the seconds of probes between them."""
+    """Steps that were taken one after the other, and probes between them."""
 
     taken: list[Line]
-    probes_s: list[float]
+    probes: Probes
 
 
 class Bench:
@@ -68,7 +68,8 @@ class Bench:
     def measure(self, sets: Sequence[Sequence[Step]]) -> Walk:
         """Take steps; return what each took."""
         self._tell([list(steps) for steps in sets])
-        return Walk(**self._answer())
+        answer = self._answer()
+        return Walk(answer["taken"], Probes(**answer["probes"]))
 
     def serve(self, asked: Serve, watch: Callable[[], None]) -> Probes:
         """Serve a cell; `watch` is called several times a second. Return its probes."""

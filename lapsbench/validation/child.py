@@ -12,7 +12,7 @@ import os
 import pickle
 import sys
 import traceback
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +49,7 @@ def main() -> None:
             if isinstance(task, Serve):
                 probes = list[Probing]()
                 bench.serve(task, replace(find(task.policy), name=task.name), partial(_probing, bench, probes))
-                probes[0].take()  # a short cell may have had none
-                tell({"at_s": probes[0].at_s, "probes_s": probes[0].probes_s})
+                tell(asdict(probes[0].probes()))
             else:
                 tell(_measured(bench, task))
     except LapsbenchError as error:
@@ -63,19 +62,18 @@ def main() -> None:
 
 
 def _probing(bench: Any, probes: list[Probing], kind: ClockKind) -> Clock:
-    probes.append(Probing(kind, bench.probe))
+    probes.append(Probing(kind, bench.parts))
     return probes[-1]
 
 
 def _measured(bench: Any, sets: list[list[Step]]) -> dict[str, Any]:
     """Time steps, and probes in between."""
-    probes, lines = Probing("cpu", bench.probe), list[dict[str, Any]]()
+    probes, lines = Probing("cpu", bench.parts), list[dict[str, Any]]()
     for steps in sets:
         for line in taken(bench, steps):
-            lines.append(line)
+            lines.append(line | {"at_s": probes()})
             probes.keep_pace()
-    probes.take()
-    return {"taken": lines, "probes_s": probes.probes_s}
+    return {"taken": lines, "probes": asdict(probes.probes())}
 
 
 def _next() -> Any:

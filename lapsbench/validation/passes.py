@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
+from lapsbench.validation.probing import Probes, drift, usual
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from lapsbench.core import Floats
     from lapsbench.validation.bench import Line, Walk
+
+SECONDS = ("whole_s", "target_s", "draft_s")
 
 
 class Passes:
@@ -35,14 +39,33 @@ class Passes:
         self.known["passes"].setdefault(when, []).append(asdict(walk))
         keep(self.file, self.known)
 
-    def lines(self, when: str = "") -> list[Line]:
-        """Return the steps of all, or of those that were taken then."""
-        passes = self.known["passes"]
-        return [line for name in ([when] if when else passes) for walk in passes[name] for line in walk["taken"]]
+    def __len__(self) -> int:
+        """Return how many walks there are."""
+        return len(self._walks())
 
-    def probes_s(self) -> list[list[float]]:
-        """Return what probes took, by walk."""
-        return [walk["probes_s"] for name in self.known["passes"].values() for walk in name]
+    def lines(self, when: str = "") -> list[Line]:
+        """Return the steps of all walks, or of those that were taken then, as if the machine had always been as dear.
+
+        In seconds of what it was on the whole: a step is measured in moments, and the machine changes between them.
+        """
+        walks = self._walks(when)
+        usual_s = usual(probes for _, probes in walks)
+        found = []
+        for taken, probes in walks:
+            dear = drift(probes, usual_s)
+            for line in taken:
+                over = dear.at(line["at_s"])
+                found.append(line | {name: line[name] / over for name in SECONDS})
+        return found
+
+    def usual_s(self) -> Floats:
+        """Return what each part of a probe took on the mean."""
+        return usual(probes for _, probes in self._walks())
+
+    def _walks(self, when: str = "") -> list[tuple[list[Line], Probes]]:
+        passes = self.known["passes"]
+        walks = (walk for name in ([when] if when else passes) for walk in passes.get(name, ()))
+        return [(walk["taken"], Probes(**walk["probes"])) for walk in walks]
 
 
 def keep(path: Path, content: Any) -> None:

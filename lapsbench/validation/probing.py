@@ -1,4 +1,4 @@
-"""How dear the machine is while it serves: the same piece of work again and again, for which the clock stands still."""
+"""How dear the machine is while it serves: the same work again and again, part by part; the clock stands for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from lapsbench.serving.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from lapsbench.core import Floats
     from lapsbench.serving.clock import ClockKind
@@ -19,29 +19,47 @@ WORK = 8
 """Times as long as a probe is worked in between: a shared machine changes from one second to the next."""
 KEPT = 0.95
 """Of probes, the cheapest: one that stood still for half a second says nothing of the steps beside it."""
-AROUND = 4
-"""Probes before and behind one, with which it is averaged: one alone says little."""
+AROUND_S = 0.5
+"""So far before and behind a probe lie those with which it is averaged, its neighbours at least: one says little."""
 STOOD, CHANGED = 5.0, 0.1
-"""Where a cell was disturbed: a probe took so many times the median one; all took so much more or less than usual."""
+"""Where a cell was disturbed: a probe took as long as so many turns; all took so much more or less than usual."""
 
 
 def mean_s(probes_s: Sequence[float]) -> float:
     """Return the mean, the dearest left out."""
-    return float(np.sort(probes_s)[: max(int(KEPT * len(probes_s)), 1)].mean())
+    return float(np.sort(probes_s)[: _kept(len(probes_s))].mean())
 
 
-def disturbed(probes_s: Sequence[float], usual_s: float) -> bool:
-    """Say whether a machine stood still, or changed, while these were taken."""
-    stood = max(probes_s) > STOOD * float(np.median(probes_s))
-    return stood or abs(mean_s(probes_s) / usual_s - 1) > CHANGED
+def _kept(probes: int) -> int:
+    return max(int(KEPT * probes), 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """When probes were taken, by the clock of what was served, and what each took."""
+    """What probes took, one after the other.
 
-    at_s: list[float]
+    Attributes:
+        parts: that the work has, which take turns.
+        at_s: when they were taken, by the clock of what was served.
+    """
+
     probes_s: list[float]
+    at_s: list[float]
+    parts: int
+
+    def disturbed(self, usual_s: float) -> bool:
+        """Say whether the machine stood still, or changed, while these were taken."""
+        stood = max(self.probes_s) > STOOD * self.parts * float(np.median(self.probes_s))
+        return stood or abs(mean_s(self.probes_s) / usual_s - 1) > CHANGED
+
+    def by_part(self) -> Floats:
+        """Return what each part took on the mean: [parts]."""
+        return np.array([mean_s(self.probes_s[part :: self.parts]) for part in range(self.parts)])
+
+
+def usual(several: Iterable[Probes]) -> Floats:
+    """Return what each part took on the mean, all as weighty: [parts]."""
+    return np.mean([each.by_part() for each in several], axis=0)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +80,16 @@ class Drift:
         return float(np.interp(now_s, self.at_s, self.times))
 
 
-def drift(probes: Probes, usual_s: float) -> Drift:
-    """Hold a cell's probes, the dearest left out, against what they usually take."""
-    taken_s, at_s = np.array(probes.probes_s), np.array(probes.at_s)
-    kept = np.sort(np.argsort(taken_s, kind="stable")[: max(int(KEPT * len(taken_s)), 1)])
-    sums, places = np.append(0.0, np.cumsum(taken_s[kept])), np.arange(len(kept))
-    first, end = np.maximum(places - AROUND, 0), np.minimum(places + AROUND + 1, len(kept))
-    times = (sums[end] - sums[first]) / (end - first) / usual_s
-    return Drift(at_s[kept], times, float(taken_s[kept].mean()) / usual_s)
+def drift(probes: Probes, usual_s: Floats) -> Drift:
+    """Hold a cell's probes, the dearest left out, against what each part usually takes."""
+    took = np.array(probes.probes_s)
+    took /= usual_s[np.arange(len(took)) % probes.parts]
+    kept = np.sort(np.argsort(took, kind="stable")[: _kept(len(took))])
+    took, at_s, places = took[kept], np.array(probes.at_s)[kept], np.arange(len(kept))
+    first = np.minimum(np.searchsorted(at_s, at_s - AROUND_S), np.maximum(places - 1, 0))
+    end = np.maximum(np.searchsorted(at_s, at_s + AROUND_S, "right"), np.minimum(places + 2, len(kept)))
+    sums = np.append(0.0, np.cumsum(took))
+    return Drift(at_s, (sums[end] - sums[first]) / (end - first), float(took.mean()))
 
 
 class Probing(Clock):
@@ -77,16 +97,17 @@ class Probing(Clock):
 
     Args:
         kind: as a clock's.
-        probe: the piece of work.
+        parts: of the work; a probe is one of them, in turns.
 
     Attributes:
         at_s: when each probe was taken.
         probes_s: what it took.
     """
 
-    def __init__(self, kind: ClockKind, probe: Callable[[], None]) -> None:
+    def __init__(self, kind: ClockKind, parts: Sequence[Callable[[], None]]) -> None:
         super().__init__(kind)
-        self.probe, self.probes_s, self.at_s, self.last_s = probe, list[float](), list[float](), self.read()
+        self.parts, self.probes_s, self.at_s = parts, list[float](), list[float]()
+        self.last_s, self.pause_s = self.read(), 0.0
 
     def hold(self) -> float:
         """Probe if it is time, then stand still."""
@@ -94,16 +115,28 @@ class Probing(Clock):
         return super().hold()
 
     def keep_pace(self) -> None:
-        """Probe if it is time."""
-        if self.read() - self.last_s >= WORK * min(self.probes_s, default=0.0):
+        """Probe if it is time: as often as is due, a turn at most."""
+        due_s = self.read() - self.last_s
+        for _ in self.parts:
+            if due_s < self.pause_s:
+                break
+            due_s -= self.pause_s
             self.take()
 
     def take(self) -> None:
         """Probe; nobody holds the clock."""
         self.release()
+        part = len(self.probes_s) % len(self.parts)
         self.at_s.append(self())
         began_s = self.read()
-        self.probe()
+        self.parts[part]()
         self.last_s = self.read()
         self.probes_s.append(self.last_s - began_s)
+        self.pause_s = WORK * min(self.probes_s[part :: len(self.parts)])
         self.base_s += self.last_s - began_s
+
+    def probes(self) -> Probes:
+        """Take one more turn, of all parts, and return what there is: a short cell may have had none."""
+        for _ in self.parts:
+            self.take()
+        return Probes(self.probes_s, self.at_s, len(self.parts))

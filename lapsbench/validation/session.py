@@ -27,7 +27,7 @@ from lapsbench.validation.comparing import Comparing
 from lapsbench.validation.first import First
 from lapsbench.validation.grid import Grid, grid_of, longest_of
 from lapsbench.validation.passes import Passes, keep
-from lapsbench.validation.probing import Drift, Probes, disturbed, drift, mean_s
+from lapsbench.validation.probing import Drift, Probes, drift, mean_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 FIRST = "first"
 """The walk over the grid that loads, and what policies know, are made from."""
-SCHEMA = "lapsbench.walks/3"
+SCHEMA = "lapsbench.walks/5"
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 TRIES = 3
@@ -82,8 +82,8 @@ class Validation:
         low, high = min(factors), max(factors)
         again = f"; {self.again} times a cell was served again, the machine being disturbed" if self.again else ""
         return (
-            f"the machine drifted: in the cells of k = {self.drafts} probes took {low:.3f} to {high:.3f} times "
-            f"what they took while prices were measured; corrected as time goes by, from probes alone{again}"
+            f"The machine drifted: in the cells of k = {self.drafts} probes took {low:.3f} to {high:.3f} times "
+            f"what they took while prices were measured; corrected as time goes by, from probes alone{again}."
         )
 
 
@@ -99,7 +99,7 @@ class Serving(Executor):
     def __init__(self, session: Session, bench: Callable[[], Bench], turn: Callable[[str], list[Walk]]) -> None:
         self.bench, self.turn, self.probes = bench, turn, session.out / "probes"
         self.outcomes: dict[str, Outcome] = {}
-        self.probed, self.means_s = Probes([], []), list[float]()
+        self.probed, self.means_s = Probes([], [], 0), list[float]()
         super().__init__(session.scenario, session.wanted, session.out / "executed")
 
     def _serve(
@@ -107,8 +107,8 @@ class Serving(Executor):
     ) -> Outcome:
         """Serve a cell, and again where the machine was disturbed meanwhile: its probes say so, never its steps."""
         key, walks, tries = self.key(cell).key, self.turn(f"seed {cell.seed}"), 0
-        usual_s = median([*(mean_s(walk.probes_s) for walk in walks), *self.means_s])
-        while not tries or (tries < TRIES and disturbed(self.probed.probes_s, usual_s)):
+        usual_s = median([*(mean_s(walk.probes.probes_s) for walk in walks), *self.means_s])
+        while not tries or (tries < TRIES and self.probed.disturbed(usual_s)):
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
             self.means_s.append(mean_s(self.probed.probes_s))
         keep(self.probes / f"{key}.json", {"tries": tries, **asdict(self.probed)})
@@ -132,8 +132,8 @@ class Serving(Executor):
 
     def drifts(self, walks: Passes) -> dict[str, Drift]:
         """Return by how much the machine was dearer in each cell than in the walks."""
-        walked_s = float(np.mean([mean_s(each) for each in walks.probes_s()]))
-        return {self.key(cell).key: drift(self._served(cell)[1], walked_s) for cell in self.cells}
+        usual_s = walks.usual_s()
+        return {self.key(cell).key: drift(self._served(cell)[1], usual_s) for cell in self.cells}
 
     def again(self) -> int:
         """Return how many times a cell was served once more."""
@@ -196,7 +196,7 @@ class Session:
             turns: list[str] = []
             walks: list[Walk] = []
             passes = Passes(self.out / "measured.json", self._identity(grid, measure))
-            if not passes.lines():
+            if not passes:
                 self.say("measuring steps")
                 walk(FIRST)
             if not (self.out / "profile/cost.parquet").exists():

@@ -11,20 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from lapsbench.core import Costs, Profile, Workload
-from lapsbench.decoding.network import Network
 from lapsbench.execution.engines import torch_serving
 from lapsbench.policies.registry import find
 from lapsbench.serving.clock import Clock
-from lapsbench.serving.executor import ALIGNED
 from lapsbench.serving.log import StepLog
 from lapsbench.serving.server import Server
 from lapsbench.serving.torch import TorchServing, load, serve
 from lapsbench.sim.cost import step_costs
 from lapsbench.sim.setup import Solo, set_up
 from lapsbench.streams import stream
+from lapsbench.validation.weights import parts_of
 from lapsbench.vllm.composing import Taken
 from lapsbench.vllm.wanted import GROWTH
 
@@ -65,9 +63,7 @@ class TorchBench:
         self.ready = self.work, asked.engine, policy, costs, setup
         self.target_s = self.draft_s = self.drafted_s = 0.0
         self.begin()
-        target, rows = models.executor.target, asked.engine.max_batch
-        self.spare = Network(target.model, slots=rows, room=2 * ALIGNED, vocabulary=target.vocabulary)
-        self.probed = torch.ones(rows, 1 + asked.engine.draft_tokens, dtype=torch.int64, device=target.device)
+        self.parts = parts_of(models.executor.target.model, asked.engine.max_batch * (1 + asked.engine.draft_tokens))
         models.executor.step = self._timed(models.executor.step, "target_s")  # type: ignore[method-assign]
         for drafts, decoder in models.executor.decoders.items():
             if drafts:
@@ -87,10 +83,6 @@ class TorchBench:
         )
         self.seated: list[int] = []
         self.context = 0
-
-    def probe(self) -> None:
-        """Do what a step with everybody does most of: the target's pass, in a cache of its own."""
-        float(self.spare.forward(self.probed, self.probed[:, 0], span=ALIGNED)[0, 0, 0])  # the device is waited for
 
     def serve(self, asked: Serve, policy: Policy, make_clock: Callable[[ClockKind], Clock]) -> None:
         """Serve a cell as a decoder of its own would, and be measured again after it."""

@@ -62,6 +62,7 @@ class VllmBench(Composed):
         )
         within = obeyed(lambda: not (self.own and self.serving)) if engine.draft_tokens else nullcontext()
         super().__init__(shape, within=within)
+        self.parts = self._parts()
         if self.own:
             self._told_what_to_find()
         elif engine.draft_tokens:
@@ -79,12 +80,20 @@ class VllmBench(Composed):
 
         self.proposer().propose = propose
 
-    def probe(self) -> None:
-        """Do what a step with everybody does most of: all weights once, attention and books left out."""
+    def _parts(self) -> list[Callable[[], None]]:
+        """Return what a step with everybody does most of, in two: all layers, attention and books left out; logits."""
         runner = self.core.model_executor.driver_worker.worker.model_runner
         tokens = self.shape.max_batch * (1 + self.shape.drafts)
         hidden, _ = runner._dummy_run(tokens)  # noqa: SLF001 - vLLM's own name for it
-        runner.model.compute_logits(hidden)
+        hidden = hidden.clone()
+
+        def layers() -> None:
+            runner._dummy_run(tokens)  # noqa: SLF001
+
+        def logits() -> None:
+            runner.model.compute_logits(hidden)
+
+        return [layers, logits]
 
     def serve(self, asked: Serve, policy: Policy, make_clock: Callable[[ClockKind], Clock]) -> None:
         """Serve a cell as an engine of its own would, and be measured again after it."""
