@@ -57,6 +57,37 @@ def test_the_same_command_goes_on_from_what_is_there(room):
     assert "measuring" not in again.err
 
 
+def test_a_report_says_it_again(room):
+    folder, done = room
+    assert lapsbench("report v", folder).fine().out == done.out
+    shown = lapsbench("report v --markdown -", folder).fine().out
+    rows = [line for line in shown.splitlines() if line.startswith("| 2 | 0.9 | srpt | ")]
+    assert rows[0].count("|") == 14
+    assert "| p99 of JCT | " in shown
+
+
+def test_it_fits_a_terminal(room):
+    _, done = room
+    assert max(map(len, done.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "code", "said"),
+    [
+        ("{", "v", 1, "is damaged"),
+        ('{"schema": "lapsbench.validation/1"}', "v", 1, "is not a validation of this version"),
+        ("{}", "v --html page.html", 2, "error: --html: is for runs"),
+        ("{}", "v w", 2, "error: v: is a validation, which is reported alone"),
+    ],
+)
+def test_what_cannot_be_reported_is_one_line(tmp_path, content, flags, code, said):
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v/validation.json").write_text(content)
+    done = lapsbench(f"report {flags}", tmp_path)
+    assert (done.code, done.err.count("\n")) == (code, 1), done.err
+    assert said in done.err
+
+
 def test_more_repeats_are_priced_by_all_walks(room):
     folder, _ = room
     shutil.copytree(folder / "v", folder / "more")

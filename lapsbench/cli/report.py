@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def report(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN...", help="Folders that `replay --out` kept, or step logs.")
+        list[str], typer.Argument(metavar="RUN...", help="Folders that `replay` or `validate` kept, or step logs.")
     ],
     html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one page that opens offline.")] = None,
     markdown: Annotated[
@@ -29,7 +29,8 @@ def report(
 ) -> None:
     """Show finished runs: the table again, a page, or Markdown.
 
-    Without an option, the table as replay printed it. Of step logs of a served engine, one table of what was served.
+    Without an option, the table as replay printed it, or the tables of a validation. Of step logs of a served engine,
+    one table of what was served.
     """
     check_target(html, "--html")
     check_target(markdown, "--markdown")
@@ -40,6 +41,11 @@ def report(
     if logs := [run for run in runs if Path(run).is_file()]:
         _refuse_with_logs(runs, logs, html, markdown)
         _print_logs(runs, quiet=quiet)
+        return
+    from lapsbench.store.validated import RESULT
+
+    if validated := [run for run in runs if (Path(run) / RESULT).exists()]:
+        _print_validation(runs, validated[0], html, markdown)
         return
     plots = html is not None or markdown not in (None, "-")
     opened, subjects = _open(runs, plots=plots, quiet=quiet)
@@ -73,6 +79,21 @@ def _print_logs(paths: Sequence[str], *, quiet: bool) -> None:
     remark([f"{path}: {note}" for path, log in logs for note in log.notes], quiet=quiet)
     typer.echo("".join(f"{path}: {heading(log)}\n" for path, log in logs))
     typer.echo(laid_out([row(Path(path).name, summarize(log)) for path, log in logs]), nl=False)
+
+
+def _print_validation(runs: Sequence[str], folder: str, html: str | None, target: str | None) -> None:
+    from lapsbench.report.validation import markdown, text
+    from lapsbench.store.validated import read_result
+
+    if len(runs) > 1:
+        raise UsageError("is a validation, which is reported alone", where=folder, hint="one folder at a time")
+    if html is not None:
+        raise UsageError("is for runs; a validation has none", where="--html", hint="--markdown FILE")
+    result = read_result(Path(folder))
+    if target is None:
+        typer.echo(text(result), nl=False)
+    else:
+        _write(markdown(result), target, "--markdown")
 
 
 def _open(folders: Sequence[str], *, plots: bool, quiet: bool) -> tuple[list[Run], list[Subject]]:

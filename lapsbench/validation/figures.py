@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from lapsbench.validation.comparing import Pair, Times
 
 SIDES = ("executed", "simulated", "corrected")
+CLOSE, CLOSE_AT_MOST = 0.03, 0.05
+"""Errors of a mean that are close: this, or half its 95 % interval where that is wider, so much at most."""
+CLOSE_UNCORRECTED = CLOSE_TAIL = 0.08
+CLOSE_RATIO = 0.03
 REDRAWN = 2000
 """Times that repeats are drawn again, for the interval of what comes of all of them together."""
 
@@ -123,3 +127,31 @@ def ranking(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         order = {side: [row["policy"] for row in sorted(mine, key=lambda row: row[side])] for side in SIDES}
         found.append({"load": load, **order})
     return found
+
+
+def kept(table: Sequence[dict[str, Any]], over: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return how many rows are close, and the worst of each.
+
+    Args:
+        table: what `rows` returns.
+        over: what `ratios` returns.
+    """
+    means, tails = ([row for row in table if row["metric"] == f"jct_{name}_s"] for name in ("mean", "p99"))
+    wide = [max(CLOSE, min(row["half_interval"] or 0.0, CLOSE_AT_MOST)) for row in means]
+    off = [row | {"error": row["corrected"] - row["executed"]} for row in over]
+    found = [
+        _kept("mean JCT", means, "corrected_error", CLOSE, wide) | {"at_most": CLOSE_AT_MOST},
+        _kept("mean JCT, raw", means, "error", CLOSE_UNCORRECTED),
+        _kept("p99 of JCT", tails, "corrected_error", CLOSE_TAIL),
+    ]
+    return [*found, _kept("ratios", off, "error", CLOSE_RATIO)] if off else found
+
+
+def _kept(
+    what: str, table: Sequence[dict[str, Any]], error: str, within: float, wide: Sequence[float] = ()
+) -> dict[str, Any]:
+    limits = wide or [within] * len(table)
+    close = sum(abs(row[error]) <= limit for row, limit in zip(table, limits, strict=True))
+    row = max(table, key=lambda row: abs(row[error]))
+    worst = {name: row[name] for name in ("policy", "load", "draft_tokens")} | {"error": row[error]}
+    return {"what": what, "within": within, "at_most": None, "kept": close, "of": len(table), "worst": worst}

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from lapsbench import files
 from lapsbench.errors import LapsbenchError
 from lapsbench.execution.executor import looked_at
 from lapsbench.execution.settings import accepting, settled
 from lapsbench.store.lock import FolderLock
+from lapsbench.store.validated import FIGURES, RESULT, write_result
 from lapsbench.traces.make import Order, make
 from lapsbench.traces.save import write_trace
+from lapsbench.validation import figures
 from lapsbench.validation.session import Session
 
 if TYPE_CHECKING:
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
 
 PROMPTS, OUTPUTS = "quantiles:8,48,160", "quantiles:4,24,80"
 """Lengths of the trace that is made where none is given: a CPU serves a hundred such requests in half a minute."""
-RESULT = "validation.json"
-FIGURES = "figures.parquet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,6 @@ def _written(order: Ordered, prepared: Prepared, found: Sequence[Validation]) ->
         for name, rows in each.tables().items():
             tables.setdefault(name, []).extend(rows)
     result = {
-        "schema": "lapsbench.validation/1",
         "engine": f"{order.wanted.engine} {prepared.version}",
         "device": prepared.device,
         "target": order.wanted.target,
@@ -112,10 +107,8 @@ def _written(order: Ordered, prepared: Prepared, found: Sequence[Validation]) ->
         "acceptance": order.wanted.acceptance or "imposed",
         "requests": len(found[0].pairs[0].executed.jct_s),
         "drift": [text for each in found if (text := each.drift())],
+        "kept": figures.kept(tables["figures"], tables["ratios"]),
         **tables,
     }
-    with files.whole(order.out / RESULT) as part:
-        part.write_text(json.dumps(result, indent=1), encoding="utf-8")
-    with files.whole(order.out / FIGURES) as part:
-        pl.DataFrame(tables["figures"]).write_parquet(part)
+    write_result(order.out, result)
     return result
