@@ -51,7 +51,6 @@ def test_replays_have_the_acceptance_that_the_same_requests_really_had(room, dra
             "--engine torch --acceptance own",
             "error: --acceptance own: takes something that drafts; try --draft ngram:4",
         ),
-        ("--engine vllm --draft small", "error: --draft small: is a model, and vLLM is validated without one"),
         ("--engine torch --draft ngram:2 --acceptance mine", "error: --acceptance: there is no 'mine'; try one of:"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +33,7 @@ def validate(
     engine: Annotated[str, typer.Option(metavar="vllm|torch", help="Whose steps: vLLM's, or our decoder's.")] = "vllm",
     draft: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="What drafts, as ngram:4; torch: or a model. vLLM without: nobody."),
+        typer.Option(metavar="MODEL", help="What drafts: ngram:4, or a model. vLLM without: nobody has to."),
     ] = None,
     acceptance: Annotated[
         str | None,
@@ -93,8 +92,7 @@ def validate(
     if json_to != "-":
         from lapsbench.report.validation import text
 
-        sys.stdout.write(text(result))
-    remark(result["drift"], quiet=quiet)
+        typer.echo(text(result), nl=False)
     if failed:
         raise failed
     if smoke:
@@ -121,11 +119,8 @@ def _ordered(given: dict[str, Any]) -> Ordered:
 
 def _accepting(wanted: Wanted, given: dict[str, Any]) -> Wanted:
     """Return what is wanted with who accepts and what is sent: an engine that drafts by itself is sent real texts."""
-    from lapsbench.execution.wanted import SHIPPED, Accepting, is_lookup, one_of
+    from lapsbench.execution.wanted import SHIPPED, Accepting, one_of
 
-    if wanted.engine == "vllm" and wanted.draft is not None and not is_lookup(wanted.draft):
-        hint = "--draft ngram:4, or none: acceptance is then imposed"
-        raise UsageError("is a model, and vLLM is validated without one", where=f"--draft {wanted.draft}", hint=hint)
     accepting = one_of("--acceptance", given["acceptance"], Accepting)
     if accepting is None and wanted.engine == "vllm" and wanted.draft is not None:
         accepting = "own"

@@ -48,7 +48,7 @@ class VllmBench(Composed):
         engine, wanted = asked.engine, asked.wanted
         self.own = engine.draft_tokens > 0 and wanted.acceptance == "own"
         self.serving, self.accept_runs = False, itertools.cycle(asked.accept_runs.tolist())
-        drafts = {**speculation(wanted.draft or NGRAM), "num_speculative_tokens": engine.draft_tokens}
+        drafts = {**speculation(asked.prepared.draft or NGRAM), "num_speculative_tokens": engine.draft_tokens}
         shape = Shape(
             model=asked.prepared.model,
             drafts=engine.draft_tokens,
@@ -64,19 +64,22 @@ class VllmBench(Composed):
         super().__init__(shape, within=within)
         self.parts = self._parts()
         if self.own:
-            self._told_what_to_find()
+            self._told_what_to_draft()
         elif engine.draft_tokens:
             self.proposer().accept_runs = self.accept_runs
 
-    def _told_what_to_find(self) -> None:
-        """Have the engine's own drafter look for drafts, and where steps are timed find what it is told to."""
-        look = self.proposer().propose
+    def _told_what_to_draft(self) -> None:
+        """Have the engine's own drafter do its work, and where steps are timed draft what it is told to."""
+        draft = self.proposer().propose
 
-        def propose(most: int, sampled: list[list[int]], *rest: Any, **more: Any) -> list[list[int]]:
-            found: list[list[int]] = look(most, sampled, *rest, **more)
+        def propose(*args: Any, **more: Any) -> Any:
+            found = draft(*args, **more)
             if self.serving:
                 return found
-            return [marked(next(self.accept_runs), self.told.drafts) if each else [] for each in sampled]
+            if isinstance(found, list):  # looked up, for rows that emitted
+                emitted: list[list[int]] = args[1]
+                return [marked(next(self.accept_runs), self.told.drafts) if each else [] for each in emitted]
+            return found.new_tensor([marked(next(self.accept_runs), found.shape[1]) for _ in found])
 
         self.proposer().propose = propose
 

@@ -55,3 +55,17 @@ def test_ngram_drafts_by_itself_and_every_step_is_composed_by_what_it_found(tmp_
     first, replayed = map(pl.read_parquet, runs)
     alike = first.join(replayed.filter(pl.col("policy") == "fcfs"), on="request", suffix="_replayed")
     assert (alike["rounds"] == alike["rounds_replayed"]).all()
+
+
+def test_a_draft_model_drafts_and_is_part_of_what_steps_are_priced(tmp_path):
+    first_layers(tmp_path / "model")
+    first_layers(tmp_path / "small", 1)
+    rows = "".join(f"{i},{12 + 9 * i % 23},{20 + 7 * i % 31}\n" for i in range(8))
+    (tmp_path / "t.csv").write_text(f"arrival_s,prompt_tokens,output_tokens\n{rows}")
+    done = validate(tmp_path, "--repeats 1 --draft-tokens 3 --draft small")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "v/validation.json").read_text())
+    for cell in found["cells"]:
+        assert cell["proof"]["same"] == cell["proof"]["steps"] > 5, cell
+    costs = pl.read_parquet(tmp_path / "v/k3/prices/cost.parquet")
+    assert costs.filter(pl.col("component") == "draft")["time_s"].min() > 1e-4
