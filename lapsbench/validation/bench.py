@@ -71,6 +71,11 @@ class Bench:
         answer = self._answer()
         return Walk(answer["taken"], Probes(**answer["probes"]))
 
+    def probe(self, turns: int) -> Probes:
+        """Probe so many turns; nothing is served."""
+        self._tell(turns)
+        return Probes(**self._answer())
+
     def serve(self, asked: Serve, watch: Callable[[], None]) -> Probes:
         """Serve a cell; `watch` is called several times a second. Return its probes."""
         self._tell(asked)

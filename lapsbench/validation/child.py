@@ -50,6 +50,8 @@ def main() -> None:
                 probes = list[Probing]()
                 bench.serve(task, replace(find(task.policy), name=task.name), partial(_probing, bench, probes))
                 tell(asdict(probes[0].probes()))
+            elif isinstance(task, int):
+                tell(asdict(Probing("cpu", bench.parts).probes(task)))
             else:
                 tell(_measured(bench, task))
     except LapsbenchError as error:
@@ -77,7 +79,7 @@ def _measured(bench: Any, sets: list[list[Step]]) -> dict[str, Any]:
 
 
 def _next() -> Any:
-    """Return what is to be done next: sets of steps to time, a cell to serve, or nothing any more."""
+    """Return what is to be done next: sets of steps to time, turns of probes, a cell to serve, or nothing any more."""
     try:
         return pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own parent
     except EOFError:

@@ -50,7 +50,11 @@ class Probes:
     def disturbed(self, usual_s: float) -> bool:
         """Say whether the machine stood still, or changed, while these were taken."""
         stood = max(self.probes_s) > STOOD * self.parts * float(np.median(self.probes_s))
-        return stood or abs(mean_s(self.probes_s) / usual_s - 1) > CHANGED
+        return stood or self.changed(usual_s)
+
+    def changed(self, usual_s: float) -> bool:
+        """Say whether these took much more or less than usual."""
+        return abs(mean_s(self.probes_s) / usual_s - 1) > CHANGED
 
     def by_part(self) -> Floats:
         """Return what each part took on the mean: [parts]."""
@@ -135,8 +139,8 @@ class Probing(Clock):
         self.pause_s = WORK * min(self.probes_s[part :: len(self.parts)])
         self.base_s += self.last_s - began_s
 
-    def probes(self) -> Probes:
-        """Take one more turn, of all parts, and return what there is: a short cell may have had none."""
-        for _ in self.parts:
+    def probes(self, turns: int = 1) -> Probes:
+        """Take so many more turns, of all parts, and return what there is: a short cell may have had none."""
+        for _ in range(turns * len(self.parts)):
             self.take()
         return Probes(self.probes_s, self.at_s, len(self.parts))

@@ -10,6 +10,7 @@ import json
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from statistics import median
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +51,8 @@ SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 TRIES = 3
 """At most, for a cell."""
+PATIENCE, LOOKS, TURNS = 5.0, 30, 8
+"""So many times as long as a walk a machine that has changed is waited for, looked at as often, by turns of probes."""
 DRIFTED = 0.03
 """Probes this far from those of the walks are said."""
 
@@ -109,11 +112,19 @@ class Serving(Executor):
         key, walks, tries = self.key(cell).key, self.turn(f"seed {cell.seed}"), 0
         usual_s = median([*(mean_s(walk.probes.probes_s) for walk in walks), *self.means_s])
         while not tries or (tries < TRIES and self.probed.disturbed(usual_s)):
+            self._wait(usual_s, PATIENCE * walks[-1].probes.at_s[-1])
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
             self.means_s.append(mean_s(self.probed.probes_s))
         keep(self.probes / f"{key}.json", {"tries": tries, **asdict(self.probed)})
         self.outcomes[key] = outcome
         return outcome
+
+    def _wait(self, usual_s: float, patience_s: float) -> None:
+        """Wait until the machine is as it usually is, for a while: neighbours come and go."""
+        for _ in range(LOOKS):
+            if not self.bench().probe(TURNS).changed(usual_s):
+                return
+            sleep(patience_s / LOOKS)
 
     def ask(self, asked: Serve, watch: Callable[[], None], done: Callable[[], str]) -> None:  # noqa: ARG002 - it says
         """Have the engine that is measured serve a cell."""
