@@ -46,7 +46,7 @@ class Passes:
     def lines(self, when: str = "") -> list[Line]:
         """Return the steps of all walks, or of those that were taken then, as if the machine had always been as dear.
 
-        In seconds of what it was on the whole: a step is measured in moments, and the machine changes between them.
+        As dear as in the middle one of the walks: a step is measured in moments, and the machine changes between them.
         """
         walks = self._walks(when)
         usual_s = usual(probes for _, probes in walks)
