@@ -127,12 +127,8 @@ def test_steps_that_met_a_dear_machine_are_not_priced_dearer(tmp_path):
     assert passes.usual_s() == pytest.approx([0.01])
 
 
-def test_who_is_behind_takes_as_many_probes_as_are_due_a_turn_at_most():
-    clock = Probing("cpu", [lambda: work(0.001)] * 3)
-    clock.keep_pace()
-    work(2.5 * WORK * 0.001)
-    clock.keep_pace()
-    assert len(clock.probes_s) == 3
-    work(10 * WORK * 0.001)
-    clock.keep_pace()
-    assert len(clock.probes_s) == 6
+def test_probes_in_a_row_say_nothing_where_there_are_others():
+    probes = Probes([0.01, 0.03, 0.009, 0.027, 0.01, 0.03], [1.0, 2.0, 2.0, 2.0, 3.0, 4.0], 2)
+    assert probes.by_part() == pytest.approx([0.01, 0.03])
+    assert drift(probes, probes.by_part()).times == pytest.approx(np.ones(3))
+    assert Probes([0.01, 0.03], [1.0, 1.0], 2).by_part() == pytest.approx([0.01, 0.03])

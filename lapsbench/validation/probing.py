@@ -12,7 +12,7 @@ from lapsbench.serving.clock import Clock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from lapsbench.core import Floats
+    from lapsbench.core import Floats, Longs
     from lapsbench.serving.clock import ClockKind
 
 WORK = 8
@@ -21,11 +21,13 @@ KEPT = 0.95
 """Of probes, the cheapest: one that stood still for half a second says nothing of the steps beside it."""
 AROUND_S = 0.5
 """So far before and behind a probe lie those with which it is averaged, its neighbours at least: one says little."""
+APART_S = 1e-3
+"""Work that lies before a probe at least: in a row, one of our decoder's takes 2 to 10 % less than after a step."""
 STOOD, CHANGED = 5.0, 0.1
 """Where a cell was disturbed: a probe took as long as so many turns; all took so much more or less than usual."""
 
 
-def mean_s(probes_s: Sequence[float]) -> float:
+def mean_s(probes_s: Sequence[float] | Floats) -> float:
     """Return the mean, the dearest left out."""
     return float(np.sort(probes_s)[: _kept(len(probes_s))].mean())
 
@@ -50,20 +52,31 @@ class Probes:
     def disturbed(self, usual_s: float) -> bool:
         """Say whether the machine stood still, or changed, while these were taken."""
         stood = max(self.probes_s) > STOOD * self.parts * float(np.median(self.probes_s))
-        return stood or self.changed(usual_s)
+        return stood or abs(self._over(usual_s)) > CHANGED
 
-    def changed(self, usual_s: float) -> bool:
-        """Say whether these took much more or less than usual."""
-        return abs(mean_s(self.probes_s) / usual_s - 1) > CHANGED
+    def dearer(self, usual_s: float) -> bool:
+        """Say whether these took much more than usual."""
+        return self._over(usual_s) > CHANGED
+
+    def _over(self, usual_s: float) -> float:
+        return mean_s(self.probes_s) / usual_s - 1
+
+    def after_work(self) -> Longs:
+        """Return the places of those that were not taken right after another."""
+        return np.flatnonzero(np.diff(self.at_s, prepend=-np.inf) >= APART_S)
 
     def by_part(self) -> Floats:
-        """Return what each part took on the mean: [parts]."""
-        return np.array([mean_s(self.probes_s[part :: self.parts]) for part in range(self.parts)])
+        """Return what each part took on the mean: [parts]. Those in a row count where a part has no others."""
+        took, places = np.array(self.probes_s), self.after_work()
+        mine = [places[places % self.parts == part] for part in range(self.parts)]
+        return np.array(
+            [mean_s(took[each if len(each) else slice(part, None, self.parts)]) for part, each in enumerate(mine)]
+        )
 
 
 def usual(several: Iterable[Probes]) -> Floats:
     """Return what each part took on the mean, in the middle one: [parts]. One of them may have met a dear machine."""
-    return np.median([each.by_part() for each in several], axis=0)  # type: ignore[no-any-return]
+    return np.median([each.by_part() for each in several], axis=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +99,10 @@ class Drift:
 
 def drift(probes: Probes, usual_s: Floats) -> Drift:
     """Hold a cell's probes, the dearest left out, against what each part usually takes."""
-    took = np.array(probes.probes_s)
-    took /= usual_s[np.arange(len(took)) % probes.parts]
+    fresh = probes.after_work()
+    took = np.array(probes.probes_s)[fresh] / usual_s[fresh % probes.parts]
     kept = np.sort(np.argsort(took, kind="stable")[: _kept(len(took))])
-    took, at_s, places = took[kept], np.array(probes.at_s)[kept], np.arange(len(kept))
+    took, at_s, places = took[kept], np.array(probes.at_s)[fresh][kept], np.arange(len(kept))
     first = np.minimum(np.searchsorted(at_s, at_s - AROUND_S), np.maximum(places - 1, 0))
     end = np.maximum(np.searchsorted(at_s, at_s + AROUND_S, "right"), np.minimum(places + 2, len(kept)))
     sums = np.append(0.0, np.cumsum(took))
@@ -119,12 +132,8 @@ class Probing(Clock):
         return super().hold()
 
     def keep_pace(self) -> None:
-        """Probe if it is time: as often as is due, a turn at most."""
-        due_s = self.read() - self.last_s
-        for _ in self.parts:
-            if due_s < self.pause_s:
-                break
-            due_s -= self.pause_s
+        """Probe if it is time."""
+        if self.read() - self.last_s >= self.pause_s:
             self.take()
 
     def take(self) -> None:

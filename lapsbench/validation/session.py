@@ -120,9 +120,9 @@ class Serving(Executor):
         return outcome
 
     def _wait(self, usual_s: float, patience_s: float) -> None:
-        """Wait until the machine is as it usually is, for a while: neighbours come and go."""
+        """Wait until the machine is no dearer than it usually is, for a while: neighbours come and go."""
         for _ in range(LOOKS):
-            if not self.bench().probe(TURNS).changed(usual_s):
+            if not self.bench().probe(TURNS).dearer(usual_s):
                 return
             sleep(patience_s / LOOKS)
 
