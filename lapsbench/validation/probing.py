@@ -22,7 +22,7 @@ KEPT = 0.95
 AROUND_S = 0.5
 """So far before and behind a probe lie those with which it is averaged, its neighbours at least: one says little."""
 APART_S = 1e-3
-"""Work that lies before a probe at least: in a row, one of our decoder's takes 2 to 10 % less than after a step."""
+"""Work that lies before a probe at least: in a row, one of our decoder's takes 2 to 5 % less than after a step."""
 STOOD, CHANGED = 5.0, 0.1
 """Where a cell was disturbed: a probe took as long as so many turns; all took so much more or less than usual."""
 
