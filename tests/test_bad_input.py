@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from commands import SCRIPT, Done, lapsbench, plain_environment, process
+from commands import SCRIPT, Done, lapsbench, plain_environment, process, running
 
 from lapsbench import resources
 from lapsbench.store.run import RunFolder
@@ -474,12 +474,11 @@ main()
 def test_ctrl_c_keeps_finished_cells_and_the_same_command_goes_on(tmp_path, jobs):
     line = f"{LONG} --jobs {jobs} --out run"
     command = [sys.executable, "-c", HEARING, *line.split()]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, env=plain_environment(), **pipes) as running:
+    with running(command, tmp_path) as replay:
         wait_for_cells(tmp_path / "run/cells", 2)
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
-    check(Done(running.returncode, out, err), INTERRUPTED, ["interrupted", "--out"])
+        replay.send_signal(signal.SIGINT)
+        out, err = replay.communicate(timeout=60)
+    check(Done(replay.returncode, out, err), INTERRUPTED, ["interrupted", "--out"])
     kept = len(list((tmp_path / "run/cells").glob("*.parquet")))
     assert 2 <= kept < 24
     assert not (tmp_path / "run/requests.parquet").exists()

@@ -6,19 +6,19 @@ The real engine serves in tests/vllm.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
-from commands import lapsbench, plain_environment
+from commands import lapsbench, plain_environment, running
 from fake_engine import fake_engine
 from polars.testing import assert_frame_equal
 
@@ -202,16 +202,17 @@ def test_a_request_that_does_not_fit_is_rejected_and_the_others_are_served(tmp_p
     assert requests(tmp_path / "run")["status"].to_list() == ["finished", "rejected", "finished"]
 
 
+@contextlib.contextmanager
 def started(cwd, fault):
     """Start a run whose second cell is slow, and wait for that one."""
     line = [sys.executable, str(HERE / "fake_engine.py"), *f"execute --target MODEL {FLAGS} {TWO} --out run".split()]
-    environment = plain_environment() | {"FAULT": fault}
-    running = subprocess.Popen(line, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    for _ in range(1200):
-        if list((cwd / "run/cells").glob("*.steps.parquet")) and list((cwd / "run/cells").glob("*.jsonl")):
-            return running
-        time.sleep(0.1)
-    raise AssertionError(running.communicate())
+    with running(line, cwd, plain_environment() | {"FAULT": fault}) as run:
+        for _ in range(1200):
+            if list((cwd / "run/cells").glob("*.steps.parquet")) and list((cwd / "run/cells").glob("*.jsonl")):
+                break
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.1)
+        yield run
 
 
 def children(of):
@@ -235,26 +236,26 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="lo
 @needs_proc
 @pytest.mark.parametrize(("press", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_the_child_ends_with_its_parent_and_finished_cells_stay(tmp_path, press, code):
-    with started(tmp_path, "slow:srpt") as running:
-        child = children(running.pid)
+    with started(tmp_path, "slow:srpt") as run:
+        child = children(run.pid)
         assert len(child) == 1
-        os.kill(running.pid, press)
-        _, err = running.communicate(timeout=60)
-    assert running.returncode == code
+        os.kill(run.pid, press)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == code
     assert gone(child[0])
     if press == signal.SIGINT:
-        assert err.endswith(b"error: interrupted; with --out, finished cells are kept and the same command goes on\n")
+        assert err.endswith("error: interrupted; with --out, finished cells are kept and the same command goes on\n")
     assert "resumed: 1 of 2 cells" in execute(f"{FLAGS} {TWO} --out run", tmp_path).fine().err
 
 
 @needs_proc
 def test_the_child_alone_is_killed(tmp_path):
-    with started(tmp_path, "slow:srpt") as running:
-        os.kill(children(running.pid)[0], signal.SIGKILL)
-        _, err = running.communicate(timeout=60)
-    assert running.returncode == 1
-    assert b"error: the engine: was killed by SIGKILL after " in err
-    assert b"of 40 requests (srpt, load 0.9, seed 0); try fewer places" in err
+    with started(tmp_path, "slow:srpt") as run:
+        os.kill(children(run.pid)[0], signal.SIGKILL)
+        _, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "error: the engine: was killed by SIGKILL after " in err
+    assert "of 40 requests (srpt, load 0.9, seed 0); try fewer places" in err
 
 
 def test_what_is_printed_as_a_configuration_is_served_and_replayed_alike(tmp_path):

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from commands import lapsbench, plain_environment
+from commands import lapsbench, plain_environment, running
 
 RUN = "replay --engine ideal --limit 1000 --repeats 60 --policy fcfs --policy las --out run"
 SAID = "error: interrupted; with --out, finished cells are kept and the same command goes on\n"
@@ -24,16 +24,14 @@ main()
 
 def interrupted(line, cwd, after_s, times=1, **environment):
     """Run a command, press Ctrl-C so long after its first line; return how it ended."""
-    environment = {**plain_environment(), **environment}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", HEARING, *line.split()]
-    with subprocess.Popen(command, cwd=cwd, env=environment, **pipes) as running:
-        running.stdout.readline()
+    with running(command, cwd, plain_environment() | environment) as started:
+        started.stdout.readline()
         time.sleep(after_s)
         for _ in range(times):
-            running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=60)
-    return running.returncode, err
+            started.send_signal(signal.SIGINT)
+        _, err = started.communicate(timeout=60)
+    return started.returncode, err
 
 
 def test_twenty_moments_of_the_first_second_and_a_half(tmp_path):

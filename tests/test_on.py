@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from unittest import mock
 
 import pytest
 from clusters import BIN, cells, family, free_port, wait_for
-from commands import lapsbench, plain_environment, process
+from commands import lapsbench, process, running
 
 from lapsbench.cli.running import COMPILING
 
@@ -116,14 +115,13 @@ def test_a_file_whose_neighbour_is_not_there_is_told(tmp_path):
 def test_a_killed_process_costs_no_finished_cell(tmp_path):
     line = "replay --limit 300 --repeats 20 --load 0.7,0.9 --policy fcfs --policy srpt"
     lapsbench(f"{line} --out one", tmp_path).fine()
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [BIN / "lapsbench", *f"{line} --out run --on local:2".split()]
-    with subprocess.Popen(command, cwd=tmp_path, env=plain_environment(), **pipes) as running:
+    with running(command, tmp_path) as replay:
         wait_for(lambda: len(cells(tmp_path / "run")) > 10)
-        working = [each for each in family(running.pid)[1:] if "popen_loky" in " ".join(each.cmdline())]
+        working = [each for each in family(replay.pid)[1:] if "popen_loky" in " ".join(each.cmdline())]
         os.kill(working[-1].pid, signal.SIGKILL)
-        _, err = running.communicate(timeout=100)
-    assert running.returncode == 0, err
+        _, err = replay.communicate(timeout=100)
+    assert replay.returncode == 0, err
     assert "local:2: cells under way were lost" in err
     same(tmp_path / "one", tmp_path / "run")
 

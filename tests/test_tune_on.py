@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shlex
 import signal
-import subprocess
 from pathlib import Path
 
 import polars as pl
 import pytest
 from clusters import BIN, MINE, family, printed, wait_for, written
-from commands import lapsbench, plain_environment, process
+from commands import lapsbench, process, running
 
 from lapsbench.cli.running import COMPILING
 
@@ -53,12 +51,12 @@ def test_a_users_policy_is_tried_with_its_constant(whole):
 
 def test_a_killed_process_of_this_machine_costs_no_finished_trial_and_here_none_is_tried_again(tmp_path, whole):
     (tmp_path / "mine.py").write_text(MINE)
-    with started_tuning(f"{COMMAND} --on local:2", tmp_path) as running:
-        wait_for(lambda: (tmp_path / "tuned/trials.parquet").exists() or running.poll() is not None)
-        working = [each for each in family(running.pid)[1:] if "popen_loky" in " ".join(each.cmdline())]
+    with running([BIN / "lapsbench", *shlex.split(f"{COMMAND} --on local:2")], tmp_path) as tuning:
+        wait_for(lambda: (tmp_path / "tuned/trials.parquet").exists() or tuning.poll() is not None)
+        working = [each for each in family(tuning.pid)[1:] if "popen_loky" in " ".join(each.cmdline())]
         os.kill(working[-1].pid, signal.SIGKILL)
-        out, err = running.communicate(timeout=100)
-    assert running.returncode == 0, err
+        out, err = tuning.communicate(timeout=100)
+    assert tuning.returncode == 0, err
     assert "local:2: cells under way were lost" in err
     assert out == whole[1].out
     assert written(tmp_path / "tuned") == written(whole[0])
@@ -99,13 +97,3 @@ def test_a_bad_place_is_one_line(tmp_path, flags, code, said):
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1)
     assert said in done.err
     assert not (tmp_path / "tuned").exists()
-
-
-@contextlib.contextmanager
-def started_tuning(line, room):
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(
-        [BIN / "lapsbench", *shlex.split(line)], cwd=room, env=plain_environment(), **pipes
-    ) as running:
-        yield running
-        running.kill()
