@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from lapsbench.serving.clock import TICK_S
 from lapsbench.validation.bench import Walk
 from lapsbench.validation.passes import Passes
-from lapsbench.validation.probing import WORK, Probes, Probing, drift
+from lapsbench.validation.probing import LEAD, WORK, Probes, Probing, drift
 
 LONG_S = 0.03
 
@@ -127,8 +128,24 @@ def test_steps_that_met_a_dear_machine_are_not_priced_dearer(tmp_path):
     assert passes.usual_s() == pytest.approx([0.01])
 
 
-def test_probes_in_a_row_say_nothing_where_there_are_others():
-    probes = Probes([0.01, 0.03, 0.009, 0.027, 0.01, 0.03], [1.0, 2.0, 2.0, 2.0, 3.0, 4.0], 2)
-    assert probes.by_part() == pytest.approx([0.01, 0.03])
-    assert drift(probes, probes.by_part()).times == pytest.approx(np.ones(3))
-    assert Probes([0.01, 0.03], [1.0, 1.0], 2).by_part() == pytest.approx([0.01, 0.03])
+def test_what_goes_before_a_probe_is_not_timed_and_the_clock_stands_for_it():
+    taken, parts = [], round(1 / LEAD)
+
+    def part(number):
+        taken.append(number)
+        work(LONG_S if number == 0 else 0.0)
+
+    clock = Probing("cpu", [partial(part, number) for number in range(parts)])
+    before_s = clock()
+    clock.take()
+    clock.take()
+    assert taken == [parts - 1, 0, 0, 1]
+    assert clock() - before_s < LONG_S / 2
+    assert clock.probes_s[0] >= LONG_S > LONG_S / 2 > clock.probes_s[1]
+
+
+def test_each_time_has_a_level_of_its_own_whatever_pieces_its_walk_was_taken_in(tmp_path):
+    passes = Passes(tmp_path / "measured.json", {})
+    for when, dear in (("first", 1.0), ("seed 0", 1.1), ("seed 0", 1.3), ("seed 1", 0.9)):
+        passes.keep(when, Walk([], Probes([0.01 * dear] * 3, [0.0, 1.0, 2.0], 1)))
+    assert [passes.dear(when) for when in ("first", "seed 0", "seed 1")] == pytest.approx([1.0, 1.2, 0.9])

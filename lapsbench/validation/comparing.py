@@ -82,6 +82,11 @@ def times_of(work: Workload, outcome: Outcome) -> Times:
     return Times(last - arrival, first - arrival, tpot, float(output.sum() / span_s))
 
 
+def as_dear(prices: Profile, over: float) -> Profile:
+    """Return prices so many times as dear."""
+    return replace(prices, costs=replace(prices.costs, time_s=prices.costs.time_s * over))
+
+
 class Comparing(Replayer):
     """The replays of a session; each cell of them is held against the one that was executed.
 
@@ -89,14 +94,22 @@ class Comparing(Replayer):
         executor: who served.
         drifts: how much dearer the machine was in each cell.
         prices: what a replay is priced by; loads, and what policies know, are as they were when it was served.
+        dear: how dear the machine was while a repeat's walks were taken, by seed: prices are of that repeat's machine.
         out: run folder.
         first: where models accept themselves: what everybody accepted in a first serving, as the replays have it.
     """
 
     def __init__(
-        self, executor: Serving, drifts: Mapping[str, Drift], prices: Profile, out: Path, first: Had | None
+        self,
+        executor: Serving,
+        drifts: Mapping[str, Drift],
+        prices: Profile,
+        dear: Mapping[int, float],
+        out: Path,
+        first: Had | None,
     ) -> None:
-        self.executor, self.drifts, self.prices, self.first = executor, drifts, prices, first
+        self.executor, self.drifts, self.first = executor, drifts, first
+        self.prices = {seed: as_dear(prices, over) for seed, over in dear.items()}
         self.pairs: list[Pair] = []
         self.steps = StepCells(out.with_name("executed"))
         super().__init__(executor.scenario, out)
@@ -112,7 +125,7 @@ class Comparing(Replayer):
         self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
     ) -> Outcome:
         key, engine = self.executor.key(cell), self.plan.engine
-        prices = step_costs(self.prices, engine)
+        prices = step_costs(self.prices[cell.seed], engine)
         served, drift = self.executor.outcomes[key.key], self.drifts[key.key]
         simulated = kernel.replay(work, engine, cell.policy, prices, replace(setup, system=setup.system.copy()))
         fresh = replace(setup, system=setup.system.copy())

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
-from lapsbench.validation.probing import Probes, drift, usual
+from lapsbench.validation.probing import Probes, drift
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +22,7 @@ SECONDS = ("whole_s", "target_s", "draft_s")
 
 
 class Passes:
-    """Walks over the grid, on disk, by when they were taken.
+    """Walks over the grid, or pieces of one, on disk, by when they were taken.
 
     Raises:
         LapsbenchError: the file is another command's.
@@ -40,27 +42,38 @@ class Passes:
         keep(self.file, self.known)
 
     def __len__(self) -> int:
-        """Return how many walks there are."""
+        """Return how many there are."""
         return len(self._walks())
 
     def lines(self, when: str = "") -> list[Line]:
         """Return the steps of all walks, or of those that were taken then, as if the machine had always been as dear.
 
-        As dear as in the middle one of the walks: a step is measured in moments, and the machine changes between them.
+        As dear as at the middle one of the times: a step is measured in moments, and the machine changes between them.
         """
-        walks = self._walks(when)
-        usual_s = usual(probes for _, probes in walks)
-        found = []
-        for taken, probes in walks:
+        usual_s, found = self.usual_s(when), []
+        for taken, probes in self._walks(when):
             dear = drift(probes, usual_s)
             for line in taken:
                 over = dear.at(line["at_s"])
                 found.append(line | {name: line[name] / over for name in SECONDS})
         return found
 
-    def usual_s(self) -> Floats:
-        """Return what each part of a probe took on the mean."""
-        return usual(probes for _, probes in self._walks())
+    def usual_s(self, when: str = "") -> Floats:
+        """Return what each part of a probe took on the mean, then or at the middle one of all times: [parts].
+
+        The middle one: at one of them the machine may have been a dear one.
+        """
+        times = [when] if when else self.known["passes"]
+        means = [np.mean([probes.by_part() for _, probes in self._walks(each)], axis=0) for each in times]
+        return np.median(means, axis=0)  # type: ignore[no-any-return]
+
+    def dear(self, when: str) -> float:
+        """Return how many times as dear as usual the machine was then."""
+        return float(np.mean(self.usual_s(when) / self.usual_s()))
+
+    def first_s(self) -> float:
+        """Return how long the first walk took."""
+        return self._walks()[0][1].at_s[-1]
 
     def _walks(self, when: str = "") -> list[tuple[list[Line], Probes]]:
         passes = self.known["passes"]

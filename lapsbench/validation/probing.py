@@ -10,19 +10,19 @@ import numpy as np
 from lapsbench.serving.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from lapsbench.core import Floats, Longs
+    from lapsbench.core import Floats
     from lapsbench.serving.clock import ClockKind
 
 WORK = 8
-"""Times as long as a probe is worked in between: a shared machine changes from one second to the next."""
+"""Times as long as a probe takes is worked in between: a shared machine changes from one second to the next."""
+LEAD = 0.08
+"""Of all work, the share that goes before a probe, untimed: what a cache holds after a step says nothing."""
 KEPT = 0.95
 """Of probes, the cheapest: one that stood still for half a second says nothing of the steps beside it."""
 AROUND_S = 0.5
 """So far before and behind a probe lie those with which it is averaged, its neighbours at least: one says little."""
-APART_S = 1e-3
-"""Work that lies before a probe at least: in a row, one of our decoder's takes 2 to 5 % less than after a step."""
 STOOD, CHANGED = 5.0, 0.1
 """Where a cell was disturbed: a probe took as long as so many turns; all took so much more or less than usual."""
 
@@ -61,22 +61,9 @@ class Probes:
     def _over(self, usual_s: float) -> float:
         return mean_s(self.probes_s) / usual_s - 1
 
-    def after_work(self) -> Longs:
-        """Return the places of those that were not taken right after another."""
-        return np.flatnonzero(np.diff(self.at_s, prepend=-np.inf) >= APART_S)
-
     def by_part(self) -> Floats:
-        """Return what each part took on the mean: [parts]. Those in a row count where a part has no others."""
-        took, places = np.array(self.probes_s), self.after_work()
-        mine = [places[places % self.parts == part] for part in range(self.parts)]
-        return np.array(
-            [mean_s(took[each if len(each) else slice(part, None, self.parts)]) for part, each in enumerate(mine)]
-        )
-
-
-def usual(several: Iterable[Probes]) -> Floats:
-    """Return what each part took on the mean, in the middle one: [parts]. One of them may have met a dear machine."""
-    return np.median([each.by_part() for each in several], axis=0)
+        """Return what each part took on the mean: [parts]."""
+        return np.array([mean_s(self.probes_s[part :: self.parts]) for part in range(self.parts)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +86,9 @@ class Drift:
 
 def drift(probes: Probes, usual_s: Floats) -> Drift:
     """Hold a cell's probes, the dearest left out, against what each part usually takes."""
-    fresh = probes.after_work()
-    took = np.array(probes.probes_s)[fresh] / usual_s[fresh % probes.parts]
+    took = np.array(probes.probes_s) / np.resize(usual_s, len(probes.probes_s))
     kept = np.sort(np.argsort(took, kind="stable")[: _kept(len(took))])
-    took, at_s, places = took[kept], np.array(probes.at_s)[fresh][kept], np.arange(len(kept))
+    took, at_s, places = took[kept], np.array(probes.at_s)[kept], np.arange(len(kept))
     first = np.minimum(np.searchsorted(at_s, at_s - AROUND_S), np.maximum(places - 1, 0))
     end = np.maximum(np.searchsorted(at_s, at_s + AROUND_S, "right"), np.minimum(places + 2, len(kept)))
     sums = np.append(0.0, np.cumsum(took))
@@ -139,14 +125,18 @@ class Probing(Clock):
     def take(self) -> None:
         """Probe; nobody holds the clock."""
         self.release()
-        part = len(self.probes_s) % len(self.parts)
+        parts, part = len(self.parts), len(self.probes_s) % len(self.parts)
+        lead = round(parts * LEAD)
         self.at_s.append(self())
+        stood_s = self.read()
+        for before in range(part - lead, part):
+            self.parts[before]()
         began_s = self.read()
         self.parts[part]()
         self.last_s = self.read()
         self.probes_s.append(self.last_s - began_s)
-        self.pause_s = WORK * min(self.probes_s[part :: len(self.parts)])
-        self.base_s += self.last_s - began_s
+        self.pause_s = WORK * (1 + lead) * min(self.probes_s[part::parts])
+        self.base_s += self.last_s - stood_s
 
     def probes(self, turns: int = 1) -> Probes:
         """Take so many more turns, of all parts, and return what there is: a short cell may have had none."""

@@ -7,6 +7,7 @@ For each number of drafts a folder: what was measured, the profile made of it, p
 from __future__ import annotations
 
 import json
+from collections import deque
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from statistics import median
@@ -44,17 +45,25 @@ if TYPE_CHECKING:
     from lapsbench.validation.bench import Line, Walk
     from lapsbench.validation.comparing import Pair
 
+
 FIRST = "first"
 """The walk over the grid that loads, and what policies know, are made from."""
-SCHEMA = "lapsbench.walks/5"
+SCHEMA = "lapsbench.walks/6"
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 TRIES = 3
 """At most, for a cell."""
-PATIENCE, LOOKS, TURNS = 5.0, 30, 8
+PATIENCE, LOOKS, TURNS = 5.0, 30, 4
 """So many times as long as a walk a machine that has changed is waited for, looked at as often, by turns of probes."""
+LATELY = 12
+"""So many walks and cells back goes what probes are held against while cells are served."""
 DRIFTED = 0.03
 """Probes this far from those of the walks are said."""
+
+
+def repeat(seed: int) -> str:
+    """Return what the walks of a repeat are kept under."""
+    return f"seed {seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,35 +105,40 @@ class Serving(Executor):
     Args:
         session: the scenario, on what, and where to.
         bench: the process.
-        turn: called before a cell, with the repeat it is of; returns the walks that this process has taken.
+        walk: takes the walk, or the piece of one, that belongs before a cell.
+        patience_s: so long a machine that has changed is waited for.
     """
 
-    def __init__(self, session: Session, bench: Callable[[], Bench], turn: Callable[[str], list[Walk]]) -> None:
-        self.bench, self.turn, self.probes = bench, turn, session.out / "probes"
+    def __init__(
+        self, session: Session, bench: Callable[[], Bench], walk: Callable[[Cell], Walk], patience_s: float
+    ) -> None:
+        self.bench, self.walk, self.patience_s, self.probes = bench, walk, patience_s, session.out / "probes"
         self.outcomes: dict[str, Outcome] = {}
-        self.probed, self.means_s = Probes([], [], 0), list[float]()
+        self.probed, self.lately_s = Probes([], [], 0), deque[float](maxlen=LATELY)
         super().__init__(session.scenario, session.wanted, session.out / "executed")
 
     def _serve(
         self, cell: Cell, work: Workload, setup: Setup, costs: StepCosts, progress: Callable[[int], None]
     ) -> Outcome:
         """Serve a cell, and again where the machine was disturbed meanwhile: its probes say so, never its steps."""
-        key, walks, tries = self.key(cell).key, self.turn(f"seed {cell.seed}"), 0
-        usual_s = median([*(mean_s(walk.probes.probes_s) for walk in walks), *self.means_s])
-        while not tries or (tries < TRIES and self.probed.disturbed(usual_s)):
-            self._wait(usual_s, PATIENCE * walks[-1].probes.at_s[-1])
+        key, tries = self.key(cell).key, 0
+        self._wait()
+        self.lately_s.append(mean_s(self.walk(cell).probes.probes_s))
+        while not tries or (tries < TRIES and self.probed.disturbed(median(self.lately_s))):
+            if tries:
+                self._wait()
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
-            self.means_s.append(mean_s(self.probed.probes_s))
+            self.lately_s.append(mean_s(self.probed.probes_s))
         keep(self.probes / f"{key}.json", {"tries": tries, **asdict(self.probed)})
         self.outcomes[key] = outcome
         return outcome
 
-    def _wait(self, usual_s: float, patience_s: float) -> None:
-        """Wait until the machine is no dearer than it usually is, for a while: neighbours come and go."""
+    def _wait(self) -> None:
+        """Wait until the machine is no dearer than it was lately, for a while: neighbours come and go."""
         for _ in range(LOOKS):
-            if not self.bench().probe(TURNS).dearer(usual_s):
+            if not self.lately_s or not self.bench().probe(TURNS).dearer(median(self.lately_s)):
                 return
-            sleep(patience_s / LOOKS)
+            sleep(self.patience_s / LOOKS)
 
     def ask(self, asked: Serve, watch: Callable[[], None], done: Callable[[], str]) -> None:  # noqa: ARG002 - it says
         """Have the engine that is measured serve a cell."""
@@ -142,9 +156,9 @@ class Serving(Executor):
         return kept.pop("tries"), Probes(**kept)
 
     def drifts(self, walks: Passes) -> dict[str, Drift]:
-        """Return by how much the machine was dearer in each cell than in the walks."""
-        usual_s = walks.usual_s()
-        return {self.key(cell).key: drift(self._served(cell)[1], usual_s) for cell in self.cells}
+        """Return by how much the machine was dearer in each cell than in the walks of its repeat."""
+        usual_s = {seed: walks.usual_s() * walks.dear(repeat(seed)) for seed in self.plan.seeds}
+        return {self.key(cell).key: drift(self._served(cell)[1], usual_s[cell.seed]) for cell in self.cells}
 
     def again(self) -> int:
         """Return how many times a cell was served once more."""
@@ -185,40 +199,39 @@ class Session:
         grid = grid_of(plan.trace, plan.engine, preempts=preempts, varies=self.varies)
         longest = max(grid.longest, longest_of(plan.trace, plan.engine))
         measure = Measure(self.wanted, prepared, plan.engine, longest, self._accept_runs(recordings))
+        sets = grid.sets()
         with ExitStack() as held:
 
             def bench() -> Bench:
                 if self.bench is None:
                     self.say("starting the engine that is measured, and warming it up")
                     self.bench = held.enter_context(Bench(measure))
-                    self.bench.measure(grid.sets())  # what an engine makes once, for a size of step, is made now
+                    self.bench.measure(sets)  # what an engine makes once, for a size of step, is made now
                 return self.bench
 
-            def walk(when: str) -> None:
-                walks.append(bench().measure(grid.sets()))
-                passes.keep(when, walks[-1])
+            def walk(when: str, pieces: int = 1, piece: int = 0) -> Walk:
+                taken = bench().measure(sets[piece % pieces :: pieces])
+                passes.keep(when, taken)
+                return taken
 
-            def turn(repeat: str) -> list[Walk]:
-                if repeat not in turns[-1:]:
-                    walk(repeat)
-                    turns.append(repeat)
-                return walks
+            def before(cell: Cell) -> Walk:
+                turns = [each for each in executor.plan.cells if each.seed == cell.seed]
+                return walk(repeat(cell.seed), min(len(turns), len(sets)), turns.index(cell))
 
-            turns: list[str] = []
-            walks: list[Walk] = []
             passes = Passes(self.out / "measured.json", self._identity(grid, measure))
             if not passes:
                 self.say("measuring steps")
                 walk(FIRST)
             if not (self.out / "profile/cost.parquet").exists():
                 self._write("profile", passes.lines(FIRST), recordings, measure)
-            executor = held.enter_context(closing(Serving(self, bench, turn)))
+            executor = held.enter_context(closing(Serving(self, bench, before, PATIENCE * passes.first_s())))
             self.say(f"serving {len(executor.plan.cells)} cells at k = {self.drafts}")
             executor.run(progress=progress)
             self.say("replaying")
             prices = self._write("prices", passes.lines(), recordings, measure)
+            dear = {seed: passes.dear(repeat(seed)) for seed in executor.plan.seeds}
             drifts = executor.drifts(passes)
-            with closing(Comparing(executor, drifts, prices, self.out / "simulated", self.first)) as comparing:
+            with closing(Comparing(executor, drifts, prices, dear, self.out / "simulated", self.first)) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs), executor.again())
 

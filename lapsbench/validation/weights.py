@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-PARTS = 9
+PARTS = 27
 """At most: the smaller, the closer they lie, and the better they say how dear the machine is at a moment."""
 LEAST = 1 << 20
 """Weights in a part at least: less is over too soon to be timed."""
