@@ -43,7 +43,7 @@ def main() -> None:
         gc.collect()
         gc.freeze()
         bench.seat(1, 8)
-        bench.rounds(4)
+        list(bench.rounds(4))
         tell({"ready": True})
         while (task := _next()) is not None:
             if isinstance(task, Serve):

@@ -10,7 +10,7 @@ import numpy as np
 
 from lapsbench import files
 from lapsbench.errors import LapsbenchError
-from lapsbench.validation.probing import Probes, drift
+from lapsbench.validation.probing import Probes, drift, usual
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,11 +46,11 @@ class Passes:
         return len(self._walks())
 
     def lines(self, when: str = "") -> list[Line]:
-        """Return the steps of all walks, or of those that were taken then, as if the machine had always been as dear.
+        """Return the steps of all walks, or of those that were taken then, as if the machine had always been as usual.
 
-        As dear as at the middle one of the times: a step is measured in moments, and the machine changes between them.
+        A step is measured in moments, and the machine changes between them.
         """
-        usual_s, found = self.usual_s(when), []
+        usual_s, found = self.usual_s(), []
         for taken, probes in self._walks(when):
             dear = drift(probes, usual_s)
             for line in taken:
@@ -58,18 +58,15 @@ class Passes:
                 found.append(line | {name: line[name] / over for name in SECONDS})
         return found
 
-    def usual_s(self, when: str = "") -> Floats:
-        """Return what each part of a probe took on the mean, then or at the middle one of all times: [parts].
-
-        The middle one: at one of them the machine may have been a dear one.
-        """
-        times = [when] if when else self.known["passes"]
-        means = [np.mean([probes.by_part() for _, probes in self._walks(each)], axis=0) for each in times]
-        return np.median(means, axis=0)  # type: ignore[no-any-return]
+    def usual_s(self) -> Floats:
+        """Return what each part of a probe took on the mean: [parts]."""
+        return usual([probes for _, probes in self._walks()])
 
     def dear(self, when: str) -> float:
         """Return how many times as dear as usual the machine was then."""
-        return float(np.mean(self.usual_s(when) / self.usual_s()))
+        usual_s, pieces = self.usual_s(), [probes for _, probes in self._walks(when)]
+        dear = [drift(each, usual_s).whole for each in pieces]
+        return float(np.average(dear, weights=[len(each.probes_s) for each in pieces]))
 
     def first_s(self) -> float:
         """Return how long the first walk took."""

@@ -61,9 +61,13 @@ class Probes:
     def _over(self, usual_s: float) -> float:
         return mean_s(self.probes_s) / usual_s - 1
 
-    def by_part(self) -> Floats:
-        """Return what each part took on the mean: [parts]."""
-        return np.array([mean_s(self.probes_s[part :: self.parts]) for part in range(self.parts)])
+
+def usual(several: Sequence[Probes]) -> Floats:
+    """Return what each part took on the mean, in all of them: [parts]."""
+    parts = several[0].parts
+    return np.array(
+        [mean_s([took for each in several for took in each.probes_s[part::parts]]) for part in range(parts)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +143,7 @@ class Probing(Clock):
         self.base_s += self.last_s - stood_s
 
     def probes(self, turns: int = 1) -> Probes:
-        """Take so many more turns, of all parts, and return what there is: a short cell may have had none."""
-        for _ in range(turns * len(self.parts)):
+        """Return what there is, so many turns of all parts at least: a short cell may have had none."""
+        while len(self.probes_s) < turns * len(self.parts):
             self.take()
         return Probes(self.probes_s, self.at_s, len(self.parts))

@@ -51,8 +51,10 @@ FIRST = "first"
 SCHEMA = "lapsbench.walks/6"
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
-TRIES = 3
+TRIES = 2
 """At most, for a cell."""
+WALKS = 2
+"""In a repeat, in pieces before its cells; one where it has one cell."""
 PATIENCE, LOOKS, TURNS = 5.0, 30, 4
 """So many times as long as a walk a machine that has changed is waited for, looked at as often, by turns of probes."""
 LATELY = 12
@@ -122,11 +124,9 @@ class Serving(Executor):
     ) -> Outcome:
         """Serve a cell, and again where the machine was disturbed meanwhile: its probes say so, never its steps."""
         key, tries = self.key(cell).key, 0
-        self._wait()
         self.lately_s.append(mean_s(self.walk(cell).probes.probes_s))
         while not tries or (tries < TRIES and self.probed.disturbed(median(self.lately_s))):
-            if tries:
-                self._wait()
+            self._wait()
             outcome, tries = super()._serve(cell, work, setup, costs, progress), tries + 1
             self.lately_s.append(mean_s(self.probed.probes_s))
         keep(self.probes / f"{key}.json", {"tries": tries, **asdict(self.probed)})
@@ -136,7 +136,7 @@ class Serving(Executor):
     def _wait(self) -> None:
         """Wait until the machine is no dearer than it was lately, for a while: neighbours come and go."""
         for _ in range(LOOKS):
-            if not self.lately_s or not self.bench().probe(TURNS).dearer(median(self.lately_s)):
+            if not self.bench().probe(TURNS).dearer(median(self.lately_s)):
                 return
             sleep(self.patience_s / LOOKS)
 
@@ -216,7 +216,8 @@ class Session:
 
             def before(cell: Cell) -> Walk:
                 turns = [each for each in executor.plan.cells if each.seed == cell.seed]
-                return walk(repeat(cell.seed), min(len(turns), len(sets)), turns.index(cell))
+                pieces = max(min(len(turns), len(sets)) // WALKS, 1)
+                return walk(repeat(cell.seed), pieces, turns.index(cell))
 
             passes = Passes(self.out / "measured.json", self._identity(grid, measure))
             if not passes:

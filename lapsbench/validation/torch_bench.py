@@ -27,7 +27,7 @@ from lapsbench.vllm.composing import Taken
 from lapsbench.vllm.wanted import GROWTH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from lapsbench.core import Bytes, Policy
     from lapsbench.execution.wanted import Serve
@@ -148,12 +148,15 @@ class TorchBench:
         while any(job.view.prefill_left_tokens for job in self.server.live):
             self.step()
 
-    def rounds(self, repeats: int) -> list[Taken]:
-        """Time steps with rounds alone."""
+    def rounds(self, repeats: int) -> Iterator[Taken]:
+        """Time steps with rounds alone, each as it is asked for."""
         self.step()
-        found = [self.step() for _ in range(repeats)]
-        self.drafted_s = float(np.median([each.draft_s for each in found]))
-        return found
+        drafted_s = []
+        for _ in range(repeats):
+            taken = self.step()
+            drafted_s.append(taken.draft_s)
+            yield taken
+        self.drafted_s = float(np.median(drafted_s))
 
     def chunk(self, tokens: int, cached: int) -> Taken:
         """Time a step with the rounds that are seated and so many tokens of a prompt, of which some are cached.

@@ -20,7 +20,7 @@ from lapsbench.vllm.engine import made
 from lapsbench.vllm.fixed import PROPOSER, Told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
 FIRST_TOKEN = 100
@@ -182,10 +182,11 @@ class Composed:
         while any(not request.num_output_tokens for request in self.scheduler.requests.values()):
             self.step()
 
-    def rounds(self, repeats: int) -> list[Taken]:
-        """Time steps with rounds alone."""
+    def rounds(self, repeats: int) -> Iterator[Taken]:
+        """Time steps with rounds alone, each as it is asked for."""
         self.step()
-        return [self.step() for _ in range(repeats)]
+        for _ in range(repeats):
+            yield self.step()
 
     def chunk(self, tokens: int, cached: int) -> Taken:
         """Time a step with the rounds that are seated and so many tokens of a prompt, of which some are cached."""

@@ -110,7 +110,7 @@ class Profiler:
             gc.collect()
             gc.freeze()
             bench.seat(1, wanted.axes()[1][0])
-            bench.rounds(REPEATS)
+            list(bench.rounds(REPEATS))
             for number, place in left:
                 steps = wanted.sets(drafts)[place]
                 self.parts.keep(
