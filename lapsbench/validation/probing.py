@@ -28,8 +28,8 @@ STOOD, CHANGED = 5.0, 0.1
 
 
 def mean_s(probes_s: Sequence[float] | Floats) -> float:
-    """Return the mean, the dearest left out."""
-    return float(np.sort(probes_s)[: _kept(len(probes_s))].mean())
+    """Return the harmonic mean, the dearest left out: probes lie evenly in time, so what is averaged is their speed."""
+    return float(1 / np.mean(1 / np.sort(probes_s)[: _kept(len(probes_s))]))
 
 
 def _kept(probes: int) -> int:
@@ -90,13 +90,13 @@ class Drift:
 
 def drift(probes: Probes, usual_s: Floats) -> Drift:
     """Hold a cell's probes, the dearest left out, against what each part usually takes."""
-    took = np.array(probes.probes_s) / np.resize(usual_s, len(probes.probes_s))
-    kept = np.sort(np.argsort(took, kind="stable")[: _kept(len(took))])
-    took, at_s, places = took[kept], np.array(probes.at_s)[kept], np.arange(len(kept))
+    speed = np.resize(usual_s, len(probes.probes_s)) / probes.probes_s
+    kept = np.sort(np.argsort(-speed, kind="stable")[: _kept(len(speed))])
+    speed, at_s, places = speed[kept], np.array(probes.at_s)[kept], np.arange(len(kept))
     first = np.minimum(np.searchsorted(at_s, at_s - AROUND_S), np.maximum(places - 1, 0))
     end = np.maximum(np.searchsorted(at_s, at_s + AROUND_S, "right"), np.minimum(places + 2, len(kept)))
-    sums = np.append(0.0, np.cumsum(took))
-    return Drift(at_s, (sums[end] - sums[first]) / (end - first), float(took.mean()))
+    sums = np.append(0.0, np.cumsum(speed))
+    return Drift(at_s, (end - first) / (sums[end] - sums[first]), float(1 / speed.mean()))
 
 
 class Probing(Clock):
