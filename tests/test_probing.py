@@ -108,10 +108,10 @@ def test_who_stood_still_for_several_turns_was_disturbed():
     assert not disturbed(0.14)
 
 
-def test_who_was_a_tenth_dearer_than_usual_was_disturbed():
+def test_who_is_dearer_than_usual_is_waited_for_and_who_was_far_from_it_was_disturbed():
     probes = Probes([0.01] * 20, [0.0] * 20, 1)
-    assert probes.disturbed(0.0088)
-    assert not probes.disturbed(0.0095)
+    found = [(probes.dearer(usual_s), probes.disturbed(usual_s)) for usual_s in (0.0095, 0.0088, 0.0085, 0.012)]
+    assert found == [(False, False), (True, False), (True, True), (False, True)]
 
 
 def walk(dear):

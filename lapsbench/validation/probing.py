@@ -23,7 +23,9 @@ KEPT = 0.95
 """Of probes, the cheapest: one that stood still for half a second says nothing of the steps beside it."""
 AROUND_S = 0.5
 """So far before and behind a probe lie those with which it is averaged, its neighbours at least: one says little."""
-STOOD, CHANGED = 5.0, 0.1
+DEARER = 0.1
+"""A machine that is to be waited for takes so much more than usual."""
+STOOD, CHANGED = 5.0, 0.15
 """Where a cell was disturbed: a probe took as long as so many turns; all took so much more or less than usual."""
 
 
@@ -56,7 +58,7 @@ class Probes:
 
     def dearer(self, usual_s: float) -> bool:
         """Say whether these took much more than usual."""
-        return self._over(usual_s) > CHANGED
+        return self._over(usual_s) > DEARER
 
     def _over(self, usual_s: float) -> float:
         return mean_s(self.probes_s) / usual_s - 1
