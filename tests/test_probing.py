@@ -10,6 +10,7 @@ import pytest
 
 from lapsbench.serving.clock import TICK_S
 from lapsbench.validation.bench import Walk
+from lapsbench.validation.grid import WALKS, dealt
 from lapsbench.validation.passes import Passes
 from lapsbench.validation.probing import LEAD, WORK, Probes, Probing, drift
 
@@ -159,3 +160,12 @@ def test_each_time_has_a_level_of_its_own_whatever_pieces_its_walk_was_taken_in(
     dear = [passes.dear(when) for when in ("first", "seed 0", "seed 1")]
     assert dear[1] / dear[0] == pytest.approx(1.2)
     assert dear[2] / dear[0] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3, 6, 20, 40])
+def test_walks_are_dealt_out_whole_before_the_cells_of_a_repeat(turns):
+    sets = list(range(17))
+    dealt_out = [each for turn in range(turns) for each in dealt(sets, turn, turns)]
+    counts = [dealt_out.count(each) for each in sets]
+    assert min(counts) >= (WALKS if turns > 1 else 1)
+    assert turns > 6 or max(counts) <= WALKS + turns % 2

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from lapsbench.vllm.wanted import GROWTH, Step
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lapsbench.core import Engine, Trace
 
+T = TypeVar("T")
 PROMPTS = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 """Quantiles of the trace's prompts."""
+WALKS = 2
+"""Over the grid, in a repeat."""
 ALL_TO = 8
 """On a CPU a step's time goes up in stairs: between few rounds and few more no line is to be trusted."""
 
@@ -56,6 +61,12 @@ class Grid:
                     steps += [Step(drafts, rounds, context, *chunk) for chunk in self.chunks]
                 found.append(steps)
         return [*found, [Step(0, 0, 0, *chunk) for chunk in self.chunks]]
+
+
+def dealt(sets: Sequence[T], turn: int, turns: int) -> Sequence[T]:
+    """Return those to be measured before a cell of a repeat: all of them `WALKS` times, once for a cell alone."""
+    pieces = max(min(turns, len(sets)) // WALKS, 1)
+    return sets[turn % pieces :: pieces]
 
 
 def longest_of(trace: Trace, engine: Engine) -> int:

@@ -27,12 +27,12 @@ from lapsbench.validation.asked import Measure
 from lapsbench.validation.bench import Bench
 from lapsbench.validation.comparing import Comparing
 from lapsbench.validation.first import First
-from lapsbench.validation.grid import Grid, grid_of, longest_of
+from lapsbench.validation.grid import Grid, dealt, grid_of, longest_of
 from lapsbench.validation.passes import Passes, keep
 from lapsbench.validation.probing import Drift, Probes, drift, mean_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from lapsbench.acceptance.served import Had
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lapsbench.sim.sweep import Cell
     from lapsbench.validation.bench import Line, Walk
     from lapsbench.validation.comparing import Pair
-
+    from lapsbench.vllm.wanted import Step
 
 FIRST = "first"
 """The walk over the grid that loads, and what policies know, are made from."""
@@ -53,8 +53,6 @@ SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 TRIES = 2
 """At most, for a cell."""
-WALKS = 2
-"""In a repeat, in pieces before its cells; one where it has one cell."""
 PATIENCE, LOOKS, TURNS = 5.0, 30, 4
 """So many times as long as a walk a machine that has changed is waited for, looked at as often, by turns of probes."""
 LATELY = 12
@@ -209,15 +207,14 @@ class Session:
                     self.bench.measure(sets)  # what an engine makes once, for a size of step, is made now
                 return self.bench
 
-            def walk(when: str, pieces: int = 1, piece: int = 0) -> Walk:
-                taken = bench().measure(sets[piece % pieces :: pieces])
+            def walk(when: str, piece: Sequence[Sequence[Step]] = sets) -> Walk:
+                taken = bench().measure(piece)
                 passes.keep(when, taken)
                 return taken
 
             def before(cell: Cell) -> Walk:
                 turns = [each for each in executor.plan.cells if each.seed == cell.seed]
-                pieces = max(min(len(turns), len(sets)) // WALKS, 1)
-                return walk(repeat(cell.seed), pieces, turns.index(cell))
+                return walk(repeat(cell.seed), dealt(sets, turns.index(cell), len(turns)))
 
             passes = Passes(self.out / "measured.json", self._identity(grid, measure))
             if not passes:
