@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import sys
 from unittest import mock
 
@@ -12,6 +13,8 @@ from clusters import BIN, cells, family, free_port, wait_for
 from commands import lapsbench, process, running
 
 from lapsbench.cli.running import COMPILING
+from lapsbench.machines.on_local import LocalPool
+from lapsbench.machines.pool import Lost
 
 RUN = "replay --limit 300 --repeats 3 --load 0.7,0.9"
 MINE = """
@@ -124,6 +127,38 @@ def test_a_killed_process_costs_no_finished_cell(tmp_path):
     assert replay.returncode == 0, err
     assert "local:2: cells under way were lost" in err
     same(tmp_path / "one", tmp_path / "run")
+
+
+def die_answering():
+    """In a worker of loky: die with the lock on answers in hand, in the middle of one."""
+    frame = sys._getframe()
+    while "result_queue" not in frame.f_locals:
+        frame = frame.f_back
+    answers = frame.f_locals["result_queue"]
+    answers._wlock.acquire()
+    os.write(answers._writer.fileno(), struct.pack("!i", 1000) + b"the rest never comes")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_while_it_answers_is_noticed(tmp_path):
+    pool = LocalPool("local:2", 2)
+    answer = pool.submit(die_answering)
+
+    def lost():
+        try:
+            return not pool.slots()
+        except Lost:
+            return True
+
+    wait_for(lost, 60)
+    with pytest.raises(Lost):
+        pool.result(answer)
+    assert pool.again()
+    assert pool.slots() == 2
+    assert pool.result(pool.submit(abs, -3)) == 3
+    pool.submit(die_answering)
+    wait_for(pool._died, 60)
+    pool.close()
 
 
 def same(one, two):
