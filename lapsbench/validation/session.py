@@ -32,11 +32,11 @@ from lapsbench.validation.passes import Passes, keep
 from lapsbench.validation.probing import Drift, Probes, drift, mean_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from lapsbench.acceptance.served import Had
-    from lapsbench.core import Bank, Bytes, Outcome, Profile, Trace, Workload
+    from lapsbench.core import Bank, Bytes, Floats, Outcome, Profile, Trace, Workload
     from lapsbench.execution.wanted import Prepared, Serve, Wanted
     from lapsbench.scenario import Scenario
     from lapsbench.sim.cost import StepCosts
@@ -153,10 +153,9 @@ class Serving(Executor):
         kept: dict[str, Any] = json.loads((self.probes / f"{self.key(cell).key}.json").read_bytes())
         return kept.pop("tries"), Probes(**kept)
 
-    def drifts(self, walks: Passes) -> dict[str, Drift]:
-        """Return by how much the machine was dearer in each cell than in the walks of its repeat."""
-        usual_s = {seed: walks.usual_s() * walks.dear(repeat(seed)) for seed in self.plan.seeds}
-        return {self.key(cell).key: drift(self._served(cell)[1], usual_s[cell.seed]) for cell in self.cells}
+    def drifts(self, usual_s: Floats, dear: Mapping[int, float]) -> dict[str, Drift]:
+        """Return by how much the machine was dearer in each cell than in the walks of its repeat, by their seed."""
+        return {self.key(cell).key: drift(self._served(cell)[1], usual_s * dear[cell.seed]) for cell in self.cells}
 
     def again(self) -> int:
         """Return how many times a cell was served once more."""
@@ -228,7 +227,7 @@ class Session:
             self.say("replaying")
             prices = self._write("prices", passes.lines(), recordings, measure)
             dear = {seed: passes.dear(repeat(seed)) for seed in executor.plan.seeds}
-            drifts = executor.drifts(passes)
+            drifts = executor.drifts(passes.usual_s(), dear)
             with closing(Comparing(executor, drifts, prices, dear, self.out / "simulated", self.first)) as comparing:
                 comparing.run()
                 return Validation(self.drafts, comparing.baseline, tuple(comparing.pairs), executor.again())
