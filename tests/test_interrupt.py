@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,8 @@ import time
 
 from commands import lapsbench, plain_environment, running
 
-RUN = "replay --engine ideal --limit 1000 --repeats 60 --policy fcfs --policy las --out run"
+RUN = "replay --engine ideal --limit 1000 --repeats 300 --policy fcfs --policy las --out run"
+"""600 cells: more than a quick machine replays in what any of these waits."""
 SAID = "error: interrupted; with --out, finished cells are kept and the same command goes on\n"
 HEARING = """
 import signal
@@ -36,10 +38,34 @@ def interrupted(line, cwd, after_s, times=1, **environment):
 
 def test_twenty_moments_of_the_first_second_and_a_half(tmp_path):
     draw = random.Random(1)
-    for after_s in [0.02 + draw.uniform(0, 0.2) for _ in range(8)] + [draw.uniform(0.2, 1.5) for _ in range(12)]:
+    moments = [0.02 + draw.uniform(0, 0.2) for _ in range(8)] + [draw.uniform(0.2, 1.5) for _ in range(12)]
+    for number, after_s in enumerate(moments):
+        if number % 2 == 0:  # the next goes on with this one's cells
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
         assert interrupted(RUN, tmp_path, after_s) == (130, SAID), after_s
     lapsbench(RUN, tmp_path).fine()
     lapsbench("report run", tmp_path).fine()
+
+
+DROPPED = """
+import os, signal, sys
+from lapsbench.cli.interrupt import listen
+
+class Future:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+listen()
+future = Future()
+del future
+sys.exit("went on")
+"""
+
+
+def test_where_python_drops_what_is_raised():
+    done = subprocess.run([sys.executable, "-c", DROPPED], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, SAID)
 
 
 def test_while_numba_compiles(tmp_path):
