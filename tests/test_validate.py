@@ -107,7 +107,11 @@ def test_more_repeats_are_priced_by_all_walks(room):
         ("--out v --trace t.csv --max-batch 2", 1, "holds what was measured for another command"),
         ("--out model", 1, "error: --out model: holds files that are no validation's"),
         ("--out w --draft-tokens 3", 2, "error: --engine torch: drafts, and there is nothing to draft with"),
-        ("--out w --draft-tokens many", 2, "error: --draft-tokens: 'many' is not a list"),
+        (
+            "--out w --draft-tokens many",
+            2,
+            "error: --draft-tokens: 'many' is not a list of whole numbers from 0; try --draft-tokens 0,1,3",
+        ),
         ("--out w --policy nobody", 2, "error: --policy: unknown policy 'nobody'"),
     ],
 )

@@ -106,7 +106,7 @@ def _ordered(given: dict[str, Any]) -> Ordered:
     from lapsbench.scenario import read
     from lapsbench.validation.validating import Ordered
 
-    drafts = (0,) if given["draft_tokens"].strip() == "0" else _numbers(given["draft_tokens"], parse_axis)
+    drafts = parse_axis(given["draft_tokens"], "--draft-tokens", least=0) or ()
     engine = one_of("--engine", given["engine"], ServedBy)
     typed = {name: value for name, value in flags.settings(given | {"acceptance": None}).items() if value is not None}
     typed |= {"engine": RULES[engine], "draft_tokens": drafts[0]}
@@ -128,12 +128,6 @@ def _accepting(wanted: Wanted, given: dict[str, Any]) -> Wanted:
         raise UsageError("takes something that drafts", where="--acceptance own", hint="--draft ngram:4")
     prompts = given["prompts"] or (SHIPPED if accepting == "own" else None)
     return replace(wanted, acceptance=accepting, prompts=prompts)
-
-
-def _numbers(text: str, parse_axis: Any) -> tuple[int, ...]:
-    """Return the numbers of "0,3"."""
-    zero, rest = text.partition(",")[0].strip() == "0", text.partition(",")[2]
-    return (0, *parse_axis(rest, "--draft-tokens")) if zero else parse_axis(text, "--draft-tokens")
 
 
 def _gate(result: dict[str, Any]) -> None:

@@ -275,8 +275,8 @@ def needed_bytes(sizes: Sizes, batch: int, context: int, draft_tokens: int, *, s
     return sizes.weights_bytes + sizes.draft_weights_bytes + cache + 2 * logits
 
 
-def parse_axis(text: str | None, flag: str) -> tuple[int, ...] | None:
-    """Return the ascending numbers of "1,2,4".
+def parse_axis(text: str | None, flag: str, least: int = 1) -> tuple[int, ...] | None:
+    """Return the numbers of "1,2,4", ascending, each once.
 
     Raises:
         UsageError: it is not such a list.
@@ -284,8 +284,9 @@ def parse_axis(text: str | None, flag: str) -> tuple[int, ...] | None:
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and 0 < int(part) < 2**20 for part in parts):
-        raise UsageError(f"{text!r} is not a list of whole numbers from 1", where=flag, hint=f"{flag} 1,2,4")
+    if not all(part.isascii() and part.isdigit() and least <= int(part) < 2**20 for part in parts):
+        hint = f"{flag} {least},{least + 1},{least + 3}"
+        raise UsageError(f"{text!r} is not a list of whole numbers from {least}", where=flag, hint=hint)
     return tuple(sorted({int(part) for part in parts}))
 
 

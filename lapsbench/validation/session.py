@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 FIRST = "first"
 """The walk over the grid that loads, and what policies know, are made from."""
-SCHEMA = "lapsbench.walks/6"
+SCHEMA = "lapsbench.walks/7"
 SAMPLE = 1021
 """Of recordings, drawn on while steps are timed."""
 TRIES = 2
