@@ -19,7 +19,7 @@ endef
 export WITHOUT_TORCH
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint types imports integration vllm validate validate-smoke validate-all fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
+.PHONY: help demo test check format lint types imports integration vllm validate validate-smoke validate-all few-layers fuzz gpu bare model wheels bench findings smoke pictures browser data public-data clean
 
 help:  ## Show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,8 +70,10 @@ OURS := --engine torch --draft ngram:3
 VALIDATE_MORE := --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=1 --repeats 3
 FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
-validate: $(VLLM)/.ready  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
+few-layers: $(VLLM)/.ready
 	@$(VLLM)/bin/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
+
+validate: few-layers  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
 	$(VALIDATE) --engine vllm --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
 	$(VALIDATE) $(OURS) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
 
@@ -81,8 +83,7 @@ validate-smoke: $(READY)  ## The same, small, on our decoder alone, as CI does: 
 	rm -rf $(RUNS)/validate-smoke
 	$(BIN)/lapsbench validate $(OURS) --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
 
-validate-all: $(VLLM)/.ready  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
-	@$(VLLM)/bin/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
+validate-all: few-layers  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
 	$(VALIDATE) --engine vllm --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm
 	$(VALIDATE) --engine vllm --draft-tokens 3 --draft ngram:4 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm-ngram
 	$(VALIDATE) $(OURS) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch

@@ -86,7 +86,7 @@ class VllmBench(Composed):
     def _parts(self) -> list[Callable[[], None]]:
         """Return what a step with everybody does most of, in two; attention and books are left out.
 
-        All layers; logits and the choice among them, which takes a third as long as they do.
+        All layers; logits and the choice among them, which takes up to a quarter as long as they do.
         """
         runner = self.core.model_executor.driver_worker.worker.model_runner
         tokens = self.shape.max_batch * (1 + self.shape.drafts)
