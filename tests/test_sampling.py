@@ -19,7 +19,7 @@ from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft, NgramDraft
 from lapsbench.decoding.generation import generate
 from lapsbench.decoding.network import Network
-from lapsbench.decoding.verify import accept_greedy, accept_sampled, distribution, pick
+from lapsbench.decoding.verify import accept_greedy, accept_sampled, distribution, most_likely, pick
 from lapsbench.profile.accept_runs import implied_rounds, runs_of, sampled_chances, sampled_runs
 
 torch.set_num_threads(1)
@@ -201,6 +201,15 @@ def test_runs_are_drawn_by_a_named_seed():
 
 
 # the rules, by hand
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_of_equal_logits_the_first_is_taken(dtype):
+    """What is most likely is what `argmax` says, of bfloat16 too, where ties are common."""
+    logits = torch.randn(5, 4, 4000, generator=torch.Generator().manual_seed(3)).to(dtype)
+    logits[0, 0] = 1.0
+    assert (logits == logits.amax(-1, keepdim=True)).sum() > logits[..., 0].numel()
+    assert torch.equal(most_likely(logits), logits.argmax(dim=-1))
 
 
 def test_greedy_acceptance_stops_at_the_first_mismatch():

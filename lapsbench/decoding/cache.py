@@ -134,9 +134,14 @@ class SlotCache(Cache):
 
 
 def _write(store: Tensor, states: Tensor, window: Window) -> Tensor:
-    rows = store[window.rows]
-    rows.scatter_(2, window.places[:, None, :, None].expand_as(states), states)
+    rows, places = store[window.rows], window.places[:, None, :, None].expand_as(states)
+    _bits(rows).scatter_(2, places, _bits(states))
     return rows[:, :, : window.span]
+
+
+def _bits(values: Tensor) -> Tensor:
+    """Return them as they lie: what scatters bfloat16 on a CPU copies all of it, there and back (0.15 ms for 0.006)."""
+    return values.view(torch.int16) if values.element_size() == torch.int16.itemsize else values
 
 
 def _write_all(store: Tensor, states: Tensor, windows: list[Window]) -> list[Tensor]:

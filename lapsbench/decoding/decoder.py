@@ -17,7 +17,7 @@ from lapsbench.decoding.drafts import ModelDraft, check_vocabularies
 from lapsbench.decoding.graphs import Runner
 from lapsbench.decoding.network import Chunk
 from lapsbench.decoding.prompts import take_in
-from lapsbench.decoding.verify import accept_greedy, accept_sampled, choose, distribution, impose
+from lapsbench.decoding.verify import accept_greedy, accept_sampled, choose, distribution, impose, most_likely
 from lapsbench.errors import LapsbenchError
 from lapsbench.streams import stream
 
@@ -128,7 +128,7 @@ class Decoder:
         if imposed is None:
             accepted, following = self._accept(proposal, drafted, logits, sampling)
         else:
-            accepted, following = impose(logits.argmax(dim=-1), imposed, drafted)
+            accepted, following = impose(most_likely(logits), imposed, drafted)
         emitted = torch.where(remaining > 0, accepted + 1, 0)
         places = torch.arange(logits.shape[1], device=logits.device)
         padded = torch.cat([proposal.tokens, following[:, None]], dim=1)
@@ -163,7 +163,7 @@ class Decoder:
 
     def _accept(self, proposal: Proposal, drafted: Tensor, logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
         if sampling.temperature == 0:
-            return accept_greedy(logits.argmax(dim=-1), proposal.tokens, drafted)
+            return accept_greedy(most_likely(logits), proposal.tokens, drafted)
         uniform = sampling.uniform(*logits.shape[:2])
         probabilities = distribution(logits, sampling.temperature)
         return accept_sampled(probabilities, proposal.tokens, drafted, proposal.probabilities, uniform)

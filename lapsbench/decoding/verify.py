@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def most_likely(logits: Tensor) -> Tensor:
+    """Return the first of the highest logits, int64 [...] of [..., V].
+
+    Not `argmax`: of bfloat16 on a CPU it takes four times as long.
+    """
+    return logits.max(dim=-1).indices
+
+
 def choose(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor | None]:
     """Return the next token int64 [B] and what it was drawn from [B, V], or None where it was not drawn.
 
@@ -24,7 +32,7 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor,
         uniform: float64 [B] in [0, 1); unused at temperature 0.
     """
     if temperature == 0:
-        return logits.argmax(dim=-1), None
+        return most_likely(logits), None
     probabilities = distribution(logits, temperature)
     return pick(probabilities, uniform), probabilities
 

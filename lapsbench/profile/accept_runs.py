@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lapsbench.decoding.drafts import ModelDraft, NgramDraft
 from lapsbench.decoding.lookup import look_up
-from lapsbench.decoding.verify import distribution
+from lapsbench.decoding.verify import distribution, most_likely
 from lapsbench.profile.forcing import teacher_forced
 from lapsbench.streams import stream
 
@@ -71,7 +71,7 @@ def greedy_runs(
     sequences = _joined(prompts, outputs)
     matches = [np.zeros(len(sequence) - 1, dtype=np.bool_) for sequence in sequences]
     for chunk in teacher_forced([draft.network], sequences):
-        _spread(chunk, chunk.logits[0].argmax(dim=-1) == chunk.following, matches)
+        _spread(chunk, most_likely(chunk.logits[0]) == chunk.following, matches)
     parts = _output_parts(prompts, matches)
     return [runs_of(part, draft_tokens_max) for part in parts]
 

@@ -16,6 +16,7 @@ from lapsbench.decoding.batch import Batch, Proposal
 from lapsbench.decoding.decoder import Decoder, Sampling
 from lapsbench.decoding.drafts import ModelDraft
 from lapsbench.decoding.network import Chunk
+from lapsbench.decoding.verify import most_likely
 from lapsbench.serving.slots import Slots
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ class Executor:
 
     def _cached(self, parts: Sequence[Part], ends: Tensor) -> None:
         """Note what is cached now; who has all its prompt cached and no token yet emits its first."""
-        said = ends.argmax(dim=-1).tolist()
+        said = most_likely(ends).tolist()
         for part, token in zip(parts, said, strict=True):
             text = self.texts[part.request]
             text.cached_tokens += part.tokens
