@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from commands import lapsbench
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from runs import summary
 from strategies import Scenario, differences, engines, scenarios
@@ -186,9 +186,12 @@ def test_a_queue_that_grows_without_bound_stops_the_policy_and_says_what_to_try(
 
 
 @given(st.lists(st.floats(0, 1e9), min_size=1, max_size=300), st.integers(0, 100))
+@example([0.0, 1.0], 15)
 def test_a_quantile_of_a_sketch_is_within_its_error(values, percent):
     sketch = Sketch()
     for part in np.array_split(np.array(values), 3):
         sketch.add(part)
     exact = np.quantile(np.array(values), percent / 100)
-    assert sketch.quantiles([percent / 100])[0] == pytest.approx(exact, rel=ERROR, abs=1e-12)
+    assert sketch.quantiles([percent / 100])[0] == pytest.approx(
+        exact, rel=ERROR * (1 + 1e-9), abs=1e-12
+    )  # reached, and rounded
